@@ -121,7 +121,7 @@ fn now() -> io::Result<u64> {
 /// Returns when a process that has not exited started, in clock ticks after boot: field 22 of
 /// `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
 /// last closing parenthesis.
-fn started(pid: u32) -> io::Result<u64> {
+pub(crate) fn started(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).trim_start();
     if fields.starts_with(['Z', 'X']) {

@@ -99,7 +99,7 @@ fn of_guest() -> Value {
             "script": null, "script_ip": null,
         }],
         "disks": [{
-            "vdev": "xvda", "vdev_number": 51712, "target": "/srv/a.img", "read_only": true,
+            "vdev": "xvda", "vdev_number": 51712, "target": "/srv/a.img", "format": "raw", "read_only": true,
         }],
         "store": "noxs", "undecided": ["console", "store"],
         "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",

@@ -9,8 +9,8 @@ MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_
     tun bridge xen-netback xen-blkback loop)
 # The modules that a Linux guest needs in XenStore mode.
 GUEST_MODULES=(xen-netfront xen-blkfront)
-# Modules for containers, which are loaded by `modprobe`.
-MORE_MODULES=(overlay veth br_netfilter iptable_nat iptable_filter xt_conntrack xt_addrtype
+# Modules for containers and for disks in other formats than raw, which are loaded by `modprobe`.
+MORE_MODULES=(nbd overlay veth br_netfilter iptable_nat iptable_filter xt_conntrack xt_addrtype
     xt_MASQUERADE crc32c_generic)
 
 # make_xen FILE XEN: fetches the hypervisor, as an ELF file for QEMU's -kernel.

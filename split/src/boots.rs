@@ -292,8 +292,7 @@ fn boot(config: &DomainConfig, stop: &PipeReader) -> Result<Booted, RestartError
     let (Some(bootloader), Some(disk)) = (bootloader, disk) else {
         return Err(RestartError::NoBootDisk);
     };
-    let BootFiles { kernel, ramdisk, cmdline } =
-        bootloader::run_until(bootloader, &disk.target, stop)?;
+    let BootFiles { kernel, ramdisk, cmdline } = bootloader::run_until(bootloader, disk, stop)?;
     let mut config = config.clone();
     config.cmdline = cmdline;
     // The name for messages, as the one of the kernel, which stays.

@@ -62,7 +62,7 @@ pub mod removal;
 mod reserved;
 mod rest;
 mod restart_files;
-mod scripted;
+mod restart_threads;
 pub mod server;
 pub mod service;
 pub mod settings;

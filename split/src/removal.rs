@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The removal thread: destroys guests that have ended and have much memory, or vifs with scripts. Those
-//! whose core is written come to it from the thread that does that.
+//! The removal thread: destroys guests that have ended and have much memory, vifs with scripts, or disk
+//! images that qemu-nbd serves. Those whose core is written come to it from the thread that does that.
 //!
 //! Xen takes some 10 ms to free a GiB, so a large guest would keep the main thread from requests
-//! for seconds, and a script up to 40 s.
+//! for seconds, a script up to 40 s, and an image as long as its storage takes.
 
 use std::io;
 use std::sync::Arc;

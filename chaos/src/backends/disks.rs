@@ -6,13 +6,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{self, Component, Path, PathBuf};
 
-use disk::{DiskError, OpenDisk};
+use disk::{DiskError, Identity, OpenDisk};
 use noxs::{Discard, Geometry};
 use noxs_control::{DiskIdentity, DiskImage};
 
 use super::error::DevicesError;
+use super::nbd::{self, NbdError, Releasing};
 use crate::clients::noxsd::{BackendError, Noxsd};
-use crate::config::DiskConfig;
+use crate::config::{DiskConfig, DiskFormat};
 use crate::domain::DevicePageDisk;
 
 /// Where relative targets of disks are looked up first, as xl does.
@@ -53,11 +54,32 @@ pub(crate) fn identity(path: &Path) -> Option<DiskIdentity> {
     Some(disk::Identity::of(&rustix::fs::stat(path).ok()?)?.into())
 }
 
+/// Opens what is behind a disk, for a process that [receives](OpenDisks::receive) it.
+///
+/// # Errors
+/// It cannot be opened, or cannot be a disk.
+pub(crate) fn open_file(config: &DiskConfig) -> Result<File, DevicesError> {
+    match config.format {
+        DiskFormat::Raw => Ok(disk::open_file(&config.target, config.read_only)?),
+        _ => Ok(nbd::open(config)?.0),
+    }
+}
+
+/// Closes files that [`open_file`] has opened, and waits until they can be opened again.
+pub(crate) fn close(files: Vec<File>) {
+    let releasing = Releasing::of_numbers(&nbd::numbers_of_files(&files));
+    drop(files);
+    // Opening them again fails if this has failed.
+    let _ = releasing.finish();
+}
+
 /// What is behind a guest's disks, in their order.
 #[derive(Debug, Default)]
 pub struct OpenDisks {
     images: Vec<DiskImage>,
     files: Vec<File>,
+    /// The numbers of the network block devices.
+    connected: Vec<u64>,
 }
 
 impl OpenDisks {
@@ -66,8 +88,23 @@ impl OpenDisks {
     /// # Errors
     /// A path cannot be opened, or cannot be a disk, or two of them are one disk that the guest writes.
     pub(crate) fn open(configs: &[DiskConfig]) -> Result<Self, DevicesError> {
-        let open = |config: &DiskConfig| OpenDisk::open(&config.target, config.read_only);
+        let open = |config: &DiskConfig| match config.format {
+            DiskFormat::Raw => Ok(OpenDisk::open(&config.target, config.read_only)?),
+            _ => Ok(OpenDisk::receive(nbd::open(config)?.0, &config.target, config.read_only)?),
+        };
         Self::of(configs, configs.iter().map(open))
+    }
+
+    /// Checks that [`open`](Self::open) finds the same disks as when the guest was created. An image is
+    /// another block device each time.
+    ///
+    /// # Errors
+    /// One of them is an image.
+    pub(crate) fn check_again(configs: &[DiskConfig]) -> Result<(), DevicesError> {
+        match configs.iter().find(|config| config.format != DiskFormat::Raw) {
+            Some(config) => Err(NbdError::Unknown { path: config.target.clone() }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Returns the disks that another process has [opened](disk::open_file), in their order.
@@ -78,14 +115,14 @@ impl OpenDisks {
     pub(crate) fn receive(configs: &[DiskConfig], files: Vec<File>) -> Result<Self, DevicesError> {
         debug_assert_eq!(configs.len(), files.len(), "the caller has counted them");
         let receive = |(config, file): (&DiskConfig, File)| {
-            OpenDisk::receive(file, &config.target, config.read_only)
+            Ok(OpenDisk::receive(file, &config.target, config.read_only)?)
         };
         Self::of(configs, configs.iter().zip(files).map(receive))
     }
 
     fn of(
         configs: &[DiskConfig],
-        found: impl Iterator<Item = Result<OpenDisk, DiskError>>,
+        found: impl Iterator<Item = Result<OpenDisk, DevicesError>>,
     ) -> Result<Self, DevicesError> {
         let mut disks = Self::default();
         for (config, found) in configs.iter().zip(found) {
@@ -93,7 +130,7 @@ impl OpenDisks {
             let identity = match &found {
                 Ok(disk) => Some(disk.identity.into()),
                 // Perhaps by this process, for a disk before this one.
-                Err(DiskError::Claimed { .. }) => identity(target),
+                Err(DevicesError::Image(DiskError::Claimed { .. })) => identity(target),
                 Err(_) => None,
             };
             let is_same = |image: &DiskImage| {
@@ -107,13 +144,14 @@ impl OpenDisks {
                 });
             }
             let found = found?;
+            let device = nbd::device_path(config, found.identity.into())?;
             let discard = found.discard.map(|discard| Discard {
                 granularity: discard.granularity,
                 alignment: discard.alignment,
                 secure: false,
             });
             disks.images.push(DiskImage {
-                path: target.to_string_lossy().into_owned(),
+                path: device.as_ref().unwrap_or(target).to_string_lossy().into_owned(),
                 identity: found.identity.into(),
                 geometry: Geometry {
                     sectors: found.sectors,
@@ -123,6 +161,11 @@ impl OpenDisks {
                 },
                 discard,
             });
+            if device.is_some()
+                && let Identity::BlockDevice { number } = found.identity
+            {
+                disks.connected.push(number);
+            }
             disks.files.push(found.file);
         }
         Ok(disks)
@@ -131,6 +174,20 @@ impl OpenDisks {
     /// Returns what noxsd must know of them.
     pub(crate) fn images(&self) -> &[DiskImage] {
         &self.images
+    }
+
+    /// Keeps network block devices connected while noxsd is restarted. The guest's device file names them
+    /// by then.
+    ///
+    /// # Errors
+    /// One of them is not connected any more.
+    pub(crate) fn keep_connected(&self) -> Result<(), DevicesError> {
+        Ok(nbd::keep(&self.connected)?)
+    }
+
+    /// Has network block devices disconnected when they are closed, because the guest is not created.
+    pub(crate) fn give_up(&self) {
+        nbd::give_up(&self.connected);
     }
 
     /// Returns the open files.

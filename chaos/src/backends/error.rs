@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::dom0_kernel::{DiskError, KernelError};
+use super::nbd::NbdError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::records::RecordError;
@@ -29,6 +30,9 @@ pub enum DevicesError {
     /// What is behind a disk cannot be used.
     #[error(transparent)]
     Image(#[from] disk::DiskError),
+    /// A disk image that is not raw cannot be used.
+    #[error(transparent)]
+    Nbd(#[from] NbdError),
     /// A relative target of a disk is neither in /dev nor in the working directory.
     #[error(
         "disk {target} does not exist: neither {in_dev} nor {here} is there; name another file, or \

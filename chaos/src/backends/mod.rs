@@ -8,6 +8,8 @@ pub(crate) mod disks;
 pub mod dom0_kernel;
 mod error;
 pub(crate) mod mtu;
+pub(crate) mod nbd;
+mod netlink;
 pub mod noxsd;
 mod serve;
 
@@ -27,6 +29,7 @@ use crate::timings::Timings;
 
 pub use disks::OpenDisks;
 pub use error::DevicesError;
+pub use nbd::NbdError;
 pub use serve::{GuestIdentity, Links, Serve};
 
 /// The devices of one shell.

@@ -114,6 +114,7 @@ impl Serve for NoxsdDevices {
         if !self.has_devices() {
             return Ok(());
         }
+        self.disks.keep_connected()?;
         for _ in &self.attach.vifs {
             match links.noxsd.call(Noxsd::finish) {
                 Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
@@ -177,10 +178,12 @@ impl Serve for NoxsdDevices {
         }
         attach.set_images(disks);
         links.records.replace_devices(&attach)?;
+        self.disks.keep_connected()?;
         Ok(configure_restarted(links.noxsd, &self.disks, guest)?)
     }
 
     fn abandon(&self, links: Links<'_>) {
+        self.disks.give_up();
         if self.asked {
             // The error is not reported, because the create has failed with another one. `chaos
             // list` shows what is left, and `chaos destroy` removes it.

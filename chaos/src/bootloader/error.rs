@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::child::ProgramOutput;
+use crate::backends::DevicesError;
 use crate::failure::FailureClass;
 
 /// Why a bootloader has found no kernel.
@@ -52,6 +53,9 @@ pub enum BootloaderError {
         #[source]
         source: io::Error,
     },
+    /// The disk is an image that cannot be opened.
+    #[error("the bootloader cannot read its disk")]
+    Image(#[source] Box<DevicesError>),
     /// The disk is of a kind that has no kernel.
     #[error(
         "cannot look for a kernel on disk {}: must be a regular file or a block device",
@@ -208,6 +212,10 @@ impl BootloaderError {
         match self {
             Self::NotRoot => FailureClass::NoDom0,
             Self::TimedOut { .. } => FailureClass::TimedOut,
+            Self::Image(error) => match &**error {
+                DevicesError::Nbd(error) => error.class(),
+                _ => FailureClass::Failed,
+            },
             Self::Jail { .. } | Self::Process(_) | Self::Panic | Self::Unwanted => {
                 FailureClass::Failed
             }

@@ -8,6 +8,7 @@
 //! has taken it over there must not reach dom0 (`jail.rs`).
 
 mod child;
+mod disk;
 mod error;
 mod jail;
 mod output;
@@ -23,8 +24,9 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::config::Bootloader;
+use crate::config::{Bootloader, DiskConfig};
 use child::End;
+use disk::BootDisk;
 use jail::{Jail, Stage};
 
 pub use error::{BootloaderError, OutputProblem};
@@ -44,13 +46,12 @@ pub struct BootFiles {
     pub cmdline: String,
 }
 
-/// Runs a bootloader, which looks at `disk`, a raw file or a block device. Waits until it exits, at most
-/// [`TIMEOUT`].
+/// Runs a bootloader, which looks at `disk`. Waits until it exits, at most [`TIMEOUT`].
 ///
 /// # Errors
 /// The program is missing, this process is not root's, the disk cannot be read, or the program fails,
 /// takes too long, or finds no kernel. No process and no file is left behind.
-pub fn run(bootloader: &Bootloader, disk: &Path) -> Result<BootFiles, BootloaderError> {
+pub fn run(bootloader: &Bootloader, disk: &DiskConfig) -> Result<BootFiles, BootloaderError> {
     run_with(bootloader, disk, None)
 }
 
@@ -60,7 +61,7 @@ pub fn run(bootloader: &Bootloader, disk: &Path) -> Result<BootFiles, Bootloader
 /// As for [`run`], or [`BootloaderError::Unwanted`] if it was stopped so.
 pub fn run_until(
     bootloader: &Bootloader,
-    disk: &Path,
+    disk: &DiskConfig,
     stop: &PipeReader,
 ) -> Result<BootFiles, BootloaderError> {
     run_with(bootloader, disk, Some(stop.as_fd()))
@@ -68,7 +69,7 @@ pub fn run_until(
 
 fn run_with(
     bootloader: &Bootloader,
-    disk: &Path,
+    disk: &DiskConfig,
     stop: Option<BorrowedFd<'_>>,
 ) -> Result<BootFiles, BootloaderError> {
     if !geteuid().is_root() {
@@ -79,9 +80,10 @@ fn run_with(
         Some(user) => Some(program::user_id(user)?),
         None => None,
     };
+    let disk = BootDisk::open(disk)?;
     // What follows changes the thread's view of the file system for good.
     thread::scope(|scope| {
-        let inside = || run_inside(bootloader, &program, user, disk, stop);
+        let inside = || run_inside(bootloader, &program, user, disk.path(), stop);
         let thread = thread::Builder::new().name("bootloader".into());
         let thread = thread.spawn_scoped(scope, inside).map_err(BootloaderError::Process)?;
         thread.join().unwrap_or(Err(BootloaderError::Panic))
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_missing_and_a_user_without_rights_are_refused() {
-        let error = run(&bootloader(true, "/no/such"), "/dev/null".as_ref()).unwrap_err();
+        let disk = DiskConfig::named("/dev/null".into(), "xvda".into(), false).unwrap();
+        let error = run(&bootloader(true, "/no/such"), &disk).unwrap_err();
         match geteuid().is_root() {
             true => assert!(matches!(error, BootloaderError::Missing { .. }), "{error}"),
             false => assert!(matches!(error, BootloaderError::NotRoot), "{error}"),

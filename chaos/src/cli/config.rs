@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use chaos::config::{
-    Action, Affinity, Bootloader, DiskConfig, DomainConfig, Extras, Limits, Shim, Store, TimerMode,
-    TscMode, Undecided,
+    Action, Affinity, Bootloader, DiskConfig, DiskFormat, DomainConfig, Extras, Limits, Shim,
+    Store, TimerMode, TscMode, Undecided,
 };
 use chaos::guests::ShownVif;
 use serde::Serialize;
@@ -92,6 +92,7 @@ struct DiskRow<'a> {
     vdev: &'a str,
     vdev_number: u32,
     target: String,
+    format: DiskFormat,
     read_only: bool,
 }
 
@@ -196,8 +197,14 @@ impl<'a> BootloaderRow<'a> {
 
 impl<'a> DiskRow<'a> {
     fn new(disk: &'a DiskConfig) -> Self {
-        let DiskConfig { target, vdev, id, read_only } = disk;
-        Self { vdev, vdev_number: *id, target: text(target), read_only: *read_only }
+        let DiskConfig { target, format, vdev, id, read_only } = disk;
+        Self {
+            vdev,
+            vdev_number: *id,
+            target: text(target),
+            format: *format,
+            read_only: *read_only,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use xen::units::KiB;
 use super::name::check_stored_name;
 use super::vif_script::check_script;
 use super::{
-    DiskConfig, DomainConfig, Extras, Limits, MAX_COMMAND_LINE, MAX_MEMORY, MAX_VCPUS,
+    DiskConfig, DiskFormat, DomainConfig, Extras, Limits, MAX_COMMAND_LINE, MAX_MEMORY, MAX_VCPUS,
     MIN_MTU_IPV6, MTU, MemoryError, NameError, VifConfig, check_mac, check_memory, check_name,
     is_interface_name, is_vif_name, vdev_number,
 };
@@ -130,6 +130,12 @@ impl DomainConfig {
         Ok(self)
     }
 
+    /// Returns whether a disk of the guest is an image that is not raw.
+    #[must_use]
+    pub fn has_images(&self) -> bool {
+        self.disks.iter().any(|disk| disk.format != DiskFormat::Raw)
+    }
+
     /// Returns the number of devices of the guest.
     pub(crate) fn device_count(&self) -> usize {
         usize::from(self.console) + self.vifs.len() + self.disks.len()
@@ -137,13 +143,26 @@ impl DomainConfig {
 }
 
 impl DiskConfig {
-    /// Returns a disk with the number of its name.
+    /// Returns a raw disk with the number of its name.
     ///
     /// # Errors
     /// [`EncodedError::Disk`] if the name is not the name of a disk.
     pub fn named(target: PathBuf, vdev: String, read_only: bool) -> Result<Self, EncodedError> {
         let id = vdev_number(&vdev).ok_or_else(|| EncodedError::Disk(vdev.clone()))?;
-        Ok(Self { target, vdev, id, read_only })
+        Ok(Self { target, format: DiskFormat::Raw, vdev, id, read_only })
+    }
+
+    /// Returns a disk whose target has its format in front of it, as in messages and records.
+    ///
+    /// # Errors
+    /// As [`named`](Self::named).
+    pub(crate) fn of_prefixed(
+        target: String,
+        vdev: String,
+        read_only: bool,
+    ) -> Result<Self, EncodedError> {
+        let (format, target) = DiskFormat::split(target);
+        Ok(Self { format, ..Self::named(target, vdev, read_only)? })
     }
 }
 

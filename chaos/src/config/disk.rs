@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::disk_format::DiskFormat;
 use super::disk_prefix::strip_prefixes;
 use super::vdev::vdev_number;
 
@@ -14,6 +15,8 @@ pub struct DiskConfig {
     /// The file or block device, as the config names it. `docs/config.md` says where a relative path
     /// is looked up; a record and a message to chaosd have the absolute path.
     pub target: PathBuf,
+    /// The format of the file.
+    pub format: DiskFormat,
     /// Its name in the guest, such as `xvda`.
     pub vdev: String,
     /// The number of the name ([`vdev_number`]).
@@ -44,8 +47,8 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
 
 const COLO: &str = "chaos has no COLO replication; remove it";
 
-/// Flags and keys that ask for the default, or for what does not matter: QEMU (`qdisk`) would serve a raw
-/// file as noxsd does, and grants are for virtio.
+/// Flags and keys that ask for the default, or for what does not matter: QEMU (`qdisk`) would serve a file as
+/// noxsd does, and grants are for virtio.
 const NO_EFFECT: &[&str] = &[
     "backend=0",
     "backendtype=phy",
@@ -82,7 +85,7 @@ pub enum DiskProblem {
     #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Vdev(String),
     /// The format is not supported.
-    #[error("format = {0}: must be raw{hint}", hint = conversion(.0))]
+    #[error("format = {0}: must be raw, qcow2, qcow, vhd or qed{hint}", hint = conversion(.0))]
     Format(String),
     /// The target has an old prefix that is not supported.
     #[error("prefix {prefix} of the target is not supported: {why}")]
@@ -93,7 +96,9 @@ pub enum DiskProblem {
         why: &'static str,
     },
     /// The target has something like an old prefix.
-    #[error("unknown prefix {0} of the target; name a raw file or a block device without a prefix")]
+    #[error(
+        "unknown prefix {0} of the target; name a file or a block device without a prefix, and its format with format="
+    )]
     UnknownPrefix(String),
     /// The access is neither read-only nor read-write.
     #[error("access = {0}: must be r, ro, w or rw")]
@@ -121,7 +126,7 @@ pub enum DiskProblem {
 
 fn conversion(format: &str) -> &'static str {
     match format {
-        "qcow" | "qcow2" | "qed" | "vhd" | "vmdk" => {
+        "vmdk" | "vhdx" | "vdi" => {
             "; convert the file: qemu-img convert -O raw OLD NEW, and name the new one"
         }
         _ if vdev_number(format).is_some() => {
@@ -151,10 +156,13 @@ pub(super) fn parse_disk(text: &str) -> Result<ParsedDisk, DiskProblem> {
     let mut rest = text;
     loop {
         // xl strips a prefix of any field, such as that of ioemu:hda.
-        let (trimmed, had_prefix) = strip_prefixes(rest.trim_start_matches(BLANKS))?;
-        if had_prefix {
+        let (trimmed, prefix) = strip_prefixes(rest.trim_start_matches(BLANKS))?;
+        match prefix {
+            // The last one counts, as in xl.
+            Some(Some(format)) => fields[1] = Some(format),
             // Without a format: the next field after the target is the name.
-            fields[1].get_or_insert("raw");
+            Some(None) => drop(fields[1].get_or_insert("raw")),
+            None => {}
         }
         if let Some(target) = trimmed.strip_prefix("target=") {
             // The target is the rest of the string, including commas.
@@ -213,11 +221,13 @@ pub(super) fn parse_disk(text: &str) -> Result<ParsedDisk, DiskProblem> {
         target => target,
     };
     let vdev = vdev.ok_or(DiskProblem::NoVdev)?;
-    match format {
-        None | Some("raw") => {}
-        Some("empty") if target.is_none() => {}
-        Some(format) => return Err(DiskProblem::Format(format.to_owned())),
-    }
+    let format = match format {
+        None => DiskFormat::Raw,
+        Some("empty") if target.is_none() => DiskFormat::Raw,
+        Some(name) => {
+            DiskFormat::of_name(name).ok_or_else(|| DiskProblem::Format(name.to_owned()))?
+        }
+    };
     let read_only = match access {
         None | Some("w" | "rw") => is_cdrom,
         Some("r" | "ro") => true,
@@ -226,7 +236,7 @@ pub(super) fn parse_disk(text: &str) -> Result<ParsedDisk, DiskProblem> {
     let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
     let Some(target) = target else { return Ok(ParsedDisk::EmptyDrive) };
     let target = target.into();
-    Ok(ParsedDisk::Disk(DiskConfig { target, vdev: vdev.to_owned(), id, read_only }))
+    Ok(ParsedDisk::Disk(DiskConfig { target, format, vdev: vdev.to_owned(), id, read_only }))
 }
 
 #[cfg(test)]
@@ -274,6 +284,34 @@ mod tests {
     }
 
     #[test]
+    fn the_format_is_a_field_or_a_prefix() {
+        let format = |text: &str| match parse_disk(text) {
+            Ok(ParsedDisk::Disk(disk)) => {
+                assert_eq!((disk.target.as_path(), disk.id), ("/a.img".as_ref(), 51712), "{text}");
+                disk.format
+            }
+            parsed => panic!("{text}: {parsed:?}"),
+        };
+        for (text, expected) in [
+            ("/a.img,raw,xvda,rw", DiskFormat::Raw),
+            ("/a.img,qcow2,xvda,rw", DiskFormat::Qcow2),
+            ("/a.img,qcow,xvda,rw", DiskFormat::Qcow),
+            ("/a.img,vhd,xvda,r", DiskFormat::Vhd),
+            ("vdev=xvda,format=qed,target=/a.img", DiskFormat::Qed),
+            ("qcow2:/a.img,xvda,w", DiskFormat::Qcow2),
+            ("tap:qcow2:/a.img,xvda,w", DiskFormat::Qcow2),
+            ("tap2:vhd:/a.img,xvda,w", DiskFormat::Vhd),
+            ("tap:qcow:/a.img,xvda,w", DiskFormat::Qcow),
+            ("format=qcow2,file:/a.img,xvda,w", DiskFormat::Qcow2),
+            ("format=raw,qcow2:/a.img,xvda,w", DiskFormat::Qcow2),
+            ("tap:aio:/a.img,xvda,w", DiskFormat::Raw),
+            ("/a.img,qcow2,xvda:cdrom,r", DiskFormat::Qcow2),
+        ] {
+            assert_eq!(format(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_cd_is_a_disk_that_is_only_read() {
         let a = ("/a.iso".to_owned(), 22 << 8, true);
         for text in [
@@ -303,27 +341,27 @@ mod tests {
         for (text, why) in [
             ("", "target"),
             ("/a.img", "xvda"),
-            ("/a.img,qcow2,xvda,rw", "qcow2"),
+            (
+                "/a.img,vmdk,xvda,rw",
+                "format = vmdk: must be raw, qcow2, qcow, vhd or qed; convert the",
+            ),
             ("/a.img,raw,xvda,x", "access"),
             ("/a.img,raw,nvme0n1", "nvme0n1"),
-            ("/a.iso,hdc:cdrom,r", "format = hdc:cdrom: must be raw"),
+            ("/a.iso,hdc:cdrom,r", "format = hdc:cdrom: must be raw, qcow2"),
             ("/a.iso,raw,nvme0:cdrom,r", "vdev = nvme0: must be the name of a disk"),
             ("/a.iso,raw,hdc:cdrom,x", "access = x"),
-            ("/a.iso,qcow2,hdc:cdrom,r", "format = qcow2"),
             ("/a.iso,empty,hdc,cdrom", "format = empty"),
             (",,,cdrom", "xvda"),
             (",empty,xvda", "target"),
             (
                 "/a.img,xvda,rw",
-                "format = xvda: must be raw; the format stands before the name, as in /a.img,raw,xvda",
+                "format = xvda: must be raw, qcow2, qcow, vhd or qed; the format stands before the name",
             ),
             ("iscsi:iqn=iqn.x:y,portal=z,xvda,w", "prefix iscsi: of the target is not supported"),
             (
                 "nbd:10.0.0.1:1,xvda,w",
                 "prefix nbd: of the target is not supported: it needs a script",
             ),
-            ("format=qcow2,file:/a.img,xvda,w", "format = qcow2: must be raw"),
-            ("qcow2:/a.img,xvda,w", "prefix qcow2: of the target is not supported"),
             ("vmdk:/a.img,xvda,w", "unknown prefix vmdk: of the target"),
             (
                 "/a.img,raw,xvda,rw,script=block-iscsi",
@@ -379,7 +417,9 @@ mod tests {
                 // What is parsed means the same if it is written out in full.
                 let access = if disk.read_only { "r" } else { "w" };
                 let target = disk.target.display();
-                let full = format!("vdev={},access={access},target={target}", disk.vdev);
+                let format = disk.format.name();
+                let full =
+                    format!("vdev={},format={format},access={access},target={target}", disk.vdev);
                 prop_assert_eq!(parse_disk(&full), Ok(ParsedDisk::Disk(disk)));
             }
         }

@@ -8,11 +8,13 @@ use super::disk::DiskProblem;
 enum Prefix {
     /// xl strips it, and the target itself shows what it is: a raw file or a device.
     Stripped,
+    /// It names the format, as `format=` does.
+    Format(&'static str),
     /// It is refused, and why.
     Refused(&'static str),
 }
 
-use Prefix::{Refused, Stripped};
+use Prefix::{Format, Refused, Stripped};
 
 const PREFIXES: &[(&str, Prefix)] = &[
     ("aio:", Stripped),
@@ -23,13 +25,13 @@ const PREFIXES: &[(&str, Prefix)] = &[
     ("iscsi:", Refused(ISCSI)),
     ("nbd:", Refused(NBD)),
     ("phy:", Stripped),
-    ("qcow2:", Refused(FORMAT)),
-    ("qcow:", Refused(FORMAT)),
-    ("raw:", Stripped),
+    ("qcow2:", Format("qcow2")),
+    ("qcow:", Format("qcow")),
+    ("raw:", Format("raw")),
     ("tap2:", Stripped),
     ("tap:", Stripped),
     ("tapdisk:", Stripped),
-    ("vhd:", Refused(FORMAT)),
+    ("vhd:", Format("vhd")),
 ];
 
 const DRBD: &str = "it needs a script, and chaos runs none; make the resource primary in dom0 (drbdadm primary), \
@@ -38,18 +40,20 @@ const ISCSI: &str = "it needs a script, and chaos runs none; log in in dom0 (isc
                      device, such as one in /dev/disk/by-path";
 const NBD: &str = "it needs a script, and chaos runs none; connect the device in dom0 (nbd-client), and name \
                    it, such as /dev/nbd0";
-const FORMAT: &str = "the file is not raw; convert it: qemu-img convert -O raw OLD NEW, and name the new one \
-                      without the prefix";
 
-/// Strips all prefixes. Returns also whether there was one.
+/// Strips all prefixes. Returns also whether there was one, and the format that the last one of those
+/// names which name one.
 ///
 /// # Errors
 /// There is one that is refused, or unknown.
-pub(super) fn strip_prefixes(text: &str) -> Result<(&str, bool), DiskProblem> {
-    let mut rest = text;
+pub(super) fn strip_prefixes(
+    text: &str,
+) -> Result<(&str, Option<Option<&'static str>>), DiskProblem> {
+    let (mut rest, mut found) = (text, None);
     while let Some(end) = prefix_end(rest) {
         match PREFIXES.iter().find(|(prefix, _)| *prefix == &rest[..end]) {
-            Some((_, Stripped)) => rest = &rest[end..],
+            Some((_, Stripped)) => found = found.or(Some(None)),
+            Some((_, Format(format))) => found = Some(Some(*format)),
             Some((prefix, Refused(why))) => return Err(DiskProblem::Prefix { prefix, why }),
             // As in xl, a file name may begin like a prefix.
             None if rest[end..]
@@ -59,8 +63,9 @@ pub(super) fn strip_prefixes(text: &str) -> Result<(&str, bool), DiskProblem> {
             }
             None => return Err(DiskProblem::UnknownPrefix(rest[..end].to_owned())),
         }
+        rest = &rest[end..];
     }
-    Ok((rest, rest.len() < text.len()))
+    Ok((rest, found))
 }
 
 /// Returns the length of what has the form of a prefix.
@@ -83,13 +88,25 @@ mod tests {
             ("tap:aio:/a", "/a"),
             ("tap2:tapdisk:/a", "/a"),
             ("ioemu:/a", "/a"),
-            ("raw:/a", "/a"),
             ("phy:", ""),
         ] {
-            assert_eq!(strip_prefixes(text), Ok((rest, true)), "{text}");
+            assert_eq!(strip_prefixes(text), Ok((rest, Some(None))), "{text}");
         }
         for text in ["/phy:a", "a/b:c", "", "vg:data", "A:/a", "1a:/b", "/dev/disk/by-path/a:b"] {
-            assert_eq!(strip_prefixes(text), Ok((text, false)), "{text}");
+            assert_eq!(strip_prefixes(text), Ok((text, None)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_may_name_the_format() {
+        for (text, rest, format) in [
+            ("raw:/a", "/a", "raw"),
+            ("qcow2:/a", "/a", "qcow2"),
+            ("tap:qcow:/a", "/a", "qcow"),
+            ("tap:vhd:/a", "/a", "vhd"),
+            ("qcow2:file:/a", "/a", "qcow2"),
+        ] {
+            assert_eq!(strip_prefixes(text), Ok((rest, Some(Some(format)))), "{text}");
         }
     }
 
@@ -106,16 +123,7 @@ mod tests {
                 "drbd:r0",
                 "prefix drbd: of the target is not supported: it needs a script, and chaos",
             ),
-            ("tap:qcow2:/a", "prefix qcow2: of the target is not supported: the file is not raw;"),
-            (
-                "qcow:/a",
-                "prefix qcow: of the target is not supported: the file is not raw; convert",
-            ),
-            (
-                "tap:vhd:/a",
-                "prefix vhd: of the target is not supported: the file is not raw; conver",
-            ),
-            ("vmdk:/a", "unknown prefix vmdk: of the target; name a raw file or a block device"),
+            ("vmdk:/a", "unknown prefix vmdk: of the target; name a file or a block device"),
         ] {
             let problem = strip_prefixes(text).unwrap_err().to_string();
             assert!(problem.starts_with(message), "{text}: {problem}");

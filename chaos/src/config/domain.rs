@@ -294,6 +294,13 @@ impl DomainConfig {
         self.vifs.iter().any(|vif| vif.script.is_some())
     }
 
+    /// Returns whether programs of dom0 must work for the guest when it is created or removed, which takes
+    /// long: scripts of vifs, or qemu-nbd for disk images.
+    #[must_use]
+    pub fn needs_programs(&self) -> bool {
+        self.has_scripts() || self.has_images()
+    }
+
     /// Returns whether the guest is in XenStore mode only because of a script: the kernel may not
     /// support that.
     #[must_use]

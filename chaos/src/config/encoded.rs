@@ -112,7 +112,7 @@ impl From<&VifConfig> for EncodedVif {
 
 impl From<&DiskConfig> for EncodedDisk {
     fn from(disk: &DiskConfig) -> Self {
-        let target = disk.target.to_string_lossy().into_owned();
+        let target = disk.format.prefixed(&disk.target);
         Self { target, vdev: disk.vdev.clone(), read_only: disk.read_only }
     }
 }
@@ -150,7 +150,7 @@ impl TryFrom<EncodedConfig> for DomainConfig {
             console: encoded.console,
             vifs: encoded.vifs.into_iter().map(VifConfig::from).collect(),
             disks: disks
-                .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
+                .map(|disk| DiskConfig::of_prefixed(disk.target, disk.vdev, disk.read_only))
                 .collect::<Result<_, _>>()?,
             store: encoded.store.into(),
             undecided: encoded.undecided,
@@ -189,7 +189,7 @@ mod tests {
             "test",
             "name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='r'\nmemory='1536K'\nvcpus=2\n\
              cmdline='a b'\non_crash='preserve'\non_reboot='rename-restart'\nconsole=0\n\
-             disk=['/a.img,raw,xvda,r']\n\
+             disk=['/a.img,raw,xvda,r','/b.img,qcow2,xvdb,w']\n\
              vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1 2001:db8::2/64 fe80::1,\
              vifname=lan,mtu=1400,rate=1MB/s',\
              'bridge=br2']",

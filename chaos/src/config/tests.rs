@@ -224,6 +224,7 @@ fn disks_have_names_of_their_own_and_room_beside_the_other_devices() {
     let config = guest(&with("'/a.img,raw,xvda,r', 'phy:/dev/vg/b,xvdb,w'"));
     let expected = |target: &str, vdev: &str, id, read_only| DiskConfig {
         target: target.into(),
+        format: DiskFormat::Raw,
         vdev: vdev.to_owned(),
         id,
         read_only,
@@ -236,9 +237,12 @@ fn disks_have_names_of_their_own_and_room_beside_the_other_devices() {
     assert_eq!(guest(&in_xenstore).disks, [expected("/a.img", "xvda", 51712, true)]);
     let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
     assert_eq!(refused, ConfigProblem::DiskTwice { vdev: "xvda".to_owned() });
-    let errors = all("disk=['/a.img,qcow2,xvda']");
-    assert!(errors[0].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
-    let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
+    let errors = all("disk=['/a.img,vmdk,xvda']");
+    assert!(
+        errors[0].contains("format = vmdk: must be raw, qcow2, qcow, vhd or qed"),
+        "{errors:?}"
+    );
+    let (_, refused) = problem(&with("'/a.img,vmdk,xvda'"));
     assert!(matches!(refused, ConfigProblem::Disk { .. }), "{refused:?}");
     // A CD in a drive is a disk. A drive without one is left out, with a warning.
     let text = with("'/a.iso,raw,hdc:cdrom,r', ',hdd:cdrom,r', '/b.img,raw,xvdb,w'");

@@ -25,7 +25,7 @@ use crate::records::{Record, RecordError};
 /// had failed when its process was killed.
 ///
 /// # Errors
-/// The file cannot be read or written, a disk cannot be opened any more, or a command does not finish
+/// The file cannot be read or written, a disk cannot be opened any more or is an image, or a command does not finish
 /// to change the guest's devices within 10 s.
 pub(super) fn configure_again<H: Hypervisor>(
     host: &Host<H>,
@@ -45,6 +45,7 @@ pub(super) fn configure_again<H: Hypervisor>(
         vif.identity = Some(identity);
         vifs.push(identity);
     }
+    OpenDisks::check_again(&record.config.disks)?;
     let disks = OpenDisks::open(&record.config.disks)?;
     attach.set_images(disks.images());
     let files: Vec<BorrowedFd<'_>> = disks.files().collect();

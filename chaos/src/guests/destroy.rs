@@ -13,6 +13,7 @@ use super::host::Host;
 use super::resolve::{Guest, resolve};
 use crate::announce::Announce;
 use crate::backends;
+use crate::backends::nbd::Releasing;
 use crate::config::{Backends, Discovery, check_stored_name};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
@@ -190,9 +191,15 @@ pub(super) fn remove_locked<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
 ) -> Result<Destroyed, LifecycleError> {
+    let images = match &guest.condition {
+        Condition::Guest(record) if !record.config.has_images() => Releasing::default(),
+        _ => Releasing::of_domain(&host.records, guest.domid),
+    };
     // Backends first: a domain whose pages are mapped stays in Xen as a zombie.
     let warning = detach_all(host, guest);
     destroy_domain(host, guest)?;
+    let warnings: Vec<String> = warning.into_iter().chain(images.finish()).collect();
+    let warning = joined(&warnings);
     let name = match &guest.condition {
         Condition::Guest(record) => Some(record.name().to_owned()),
         _ => None,

@@ -17,6 +17,7 @@ use super::resolve::{Guest, examine};
 use super::state::GuestState;
 use crate::announce::Announce;
 use crate::backends;
+use crate::backends::nbd::Releasing;
 use crate::config::Action;
 use crate::dump::CoreSummary;
 use crate::handle::{self, DomainIdentity};
@@ -282,6 +283,7 @@ pub fn rename_ended<H: Hypervisor>(
     let _lock = host.records.try_lock(domid)?;
     // Free the addresses before the name: the successor is created as soon as the name is free. If
     // this process is killed halfway, the next one repeats all steps.
+    let images = Releasing::of_domain(&host.records, domid);
     host.records.forget_devices(domid)?;
     let (discovery, backends) = (record.config.store.discovery(), record.config.store.backends());
     let id = DomainIdentity { domid, handle: ended.handle };
@@ -292,6 +294,8 @@ pub fn rename_ended<H: Hypervisor>(
     let failed: Vec<_> = failed.iter().map(|error| chain(error)).collect();
     discovery.withdraw_devices(id)?;
     backends::detach(backends, host.links(), id)?;
+    // The successor waits for the image, and fails if it is not free.
+    let _ = images.finish();
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
     record.config.name = loop {
         let name = names.next().unwrap_or_else(|| old.clone());

@@ -363,6 +363,7 @@ impl From<DevicesError> for LifecycleError {
             | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }
             | DevicesError::Mtu { .. }
+            | DevicesError::Nbd(_)
             | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }
     }

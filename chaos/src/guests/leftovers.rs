@@ -16,6 +16,7 @@ use super::destroy::remove;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::{Guest, creator, examine_known};
+use crate::backends::nbd::{self, Releasing};
 use crate::handle::Creator;
 use crate::hypervisor::Hypervisor;
 use crate::records::RecordError;
@@ -76,11 +77,14 @@ pub fn clear<H: Hypervisor>(
         if existing.contains(&domid) {
             continue;
         }
+        let images = Releasing::of_domain(&host.records, domid);
         match host.records.remove(domid, None) {
             Ok(()) => cleared.leftovers += 1,
             Err(error) => report(domid, error.into()),
         }
+        drop(images);
     }
+    nbd::release_unowned(&host.records);
     Ok(cleared)
 }
 
@@ -123,6 +127,7 @@ pub fn reap<H: Hypervisor>(host: &Host<H>) -> Result<usize, LifecycleError> {
     for info in host.xen.domain_list(DomId::DOM0)? {
         reaped += usize::from(reap_one(host, info)?);
     }
+    nbd::release_unowned(&host.records);
     Ok(reaped)
 }
 

@@ -18,6 +18,7 @@ use super::host::Host;
 use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
+use crate::backends::nbd;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::config::{Backends, DOM0, VifConfig, VifScript};
 use crate::handle::DomainIdentity;
@@ -150,6 +151,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
         Ok((broken, dropped)) => (broken, Some(dropped), None),
         Err(error) => (HashMap::new(), None, Some(error)),
     };
+    nbd::release_unowned(&host.records);
     let mut is_noxsd_needed = false;
     // List folders before domains: a domain exists before its folder does, so that a create in
     // progress is not taken for a guest that is gone.

@@ -17,9 +17,10 @@ use xen::units::DomId;
 
 use super::create::{CreatedGuest, create_in_this_process};
 use super::error::RequestError;
+use crate::backends::{DevicesError, disks};
 use crate::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError, UploadError};
 use crate::clients::chaosd::protocol::{Created, Reply, Request};
-use crate::config::{DiskConfig, DomainConfig, EncodedConfig};
+use crate::config::{DiskConfig, DiskFormat, DomainConfig, EncodedConfig};
 use crate::guests::{self, CreateOptions, Host, LifecycleError};
 use crate::image::{self, ImageError, ImageKey};
 use crate::random;
@@ -77,7 +78,7 @@ pub(super) fn create(
             Err(DaemonError::NotRunning { .. }) if is_root => {
                 daemon.wait_for_exit()?;
                 // Opening a block device fails while this process still claims it.
-                drop(files);
+                disks::close(files.disks);
                 return without_daemon(config, options, request, timings);
             }
             Err(error) => {
@@ -130,9 +131,12 @@ impl<'a> GuestFiles<'a> {
 /// then chaosd opens them, and its error says who has what.
 #[cold]
 fn open_disks(config: &DomainConfig) -> Result<Vec<File>, LifecycleError> {
-    let open = |disk: &DiskConfig| disk::open_file(&disk.target, disk.read_only);
-    match config.disks.iter().map(open).collect() {
-        Err(DiskError::Claimed { .. }) => Ok(Vec::new()),
+    let is_raw = |disk: &DiskConfig| disk.format == DiskFormat::Raw;
+    match config.disks.iter().map(disks::open_file).collect() {
+        // Only if all are raw: chaosd could not open an image while this process still has it open.
+        Err(DevicesError::Image(DiskError::Claimed { .. })) if config.disks.iter().all(is_raw) => {
+            Ok(Vec::new())
+        }
         opened => opened.map_err(|error| LifecycleError::from(error).about("create", &config.name)),
     }
 }

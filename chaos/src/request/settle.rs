@@ -56,7 +56,7 @@ fn boot(config: &mut DomainConfig) -> Result<HeldFiles, RequestError> {
     let Some(disk) = config.disks.first_mut() else { return Ok(HeldFiles::default()) };
     make_absolute(&mut disk.target)
         .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;
-    let BootFiles { kernel, ramdisk, cmdline } = bootloader::run(bootloader, &disk.target)?;
+    let BootFiles { kernel, ramdisk, cmdline } = bootloader::run(bootloader, disk)?;
     config.kernel = path_of(&kernel);
     config.ramdisk = ramdisk.as_ref().map(path_of);
     config.cmdline = cmdline;

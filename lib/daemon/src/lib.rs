@@ -21,8 +21,8 @@
 //! system     the limit of open files, groups
 //! ```
 //!
-//! `unsafe` code is in [`packet`] (received descriptors get an owner) and in [`level`] (one system
-//! call).
+//! `unsafe` code is in [`packet`] (received descriptors get an owner, and programs get none) and in
+//! [`level`] (one system call).
 
 pub mod chain;
 pub mod client;

@@ -2,7 +2,8 @@
 //! Packets over a `SOCK_SEQPACKET` socket, with any number of files beside them.
 //!
 //! `unsafe`: a file arrives as the number of a descriptor that the kernel has just opened in this
-//! process; [`receive`] turns it into an [`OwnedFd`].
+//! process; [`receive`] turns it into an [`OwnedFd`]. [`close_on_exec`] is a system call without a safe
+//! wrapper.
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -10,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 /// The most files that one packet can carry (`SCM_MAX_FD`). [`receive`] always has room for all of
@@ -25,6 +27,17 @@ pub struct Packet {
     pub files: Vec<OwnedFd>,
     /// Whether it was longer than the buffer, or brought more files than allowed.
     pub cut: bool,
+}
+
+/// Marks all descriptors of this process but the standard ones, so that a program that it starts gets
+/// none of them. Those that Rust opens are marked anyway; those that this process has inherited may not be.
+pub fn close_on_exec() {
+    // SAFETY: `close_range` with this flag closes nothing: it sets a flag of the descriptors, which takes
+    // effect when this process executes another program. It accesses no memory.
+    let result =
+        unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
+    // Linux has the flag since version 5.11.
+    debug_assert_eq!(result, 0, "the descriptors cannot be marked");
 }
 
 /// Receives a packet without waiting. Returns `None` at the end of the connection. A packet that

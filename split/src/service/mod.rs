@@ -32,7 +32,7 @@ use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
 use crate::rest::MemberRest;
 use crate::restart_files::RestartFiles;
-use crate::scripted::ScriptedRestarts;
+use crate::restart_threads::RestartThreads;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -85,7 +85,7 @@ pub struct Service {
     /// Opens the files of root's guests that are restarted.
     restart_files: RestartFiles,
     /// Creates those of them whose vifs have scripts.
-    scripted: ScriptedRestarts,
+    restart_threads: RestartThreads,
     /// Runs the bootloaders of those that have one.
     boots: Boots,
     /// The kernel that was read for the restart that is tried now.
@@ -128,7 +128,7 @@ impl Service {
             loading: HashMap::new(),
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
-            scripted: ScriptedRestarts::new(None),
+            restart_threads: RestartThreads::new(None),
             boots: Boots::new(None),
             read_for_restart: None,
             creates: CreateTally::default(),
@@ -160,7 +160,7 @@ impl Service {
     /// restarted a guest.
     pub(crate) fn wake_with(&mut self, waker: Arc<Waker>) {
         self.boots = Boots::new(Some(Arc::clone(&waker)));
-        self.scripted = ScriptedRestarts::new(Some(waker));
+        self.restart_threads = RestartThreads::new(Some(waker));
     }
 
     /// Has creates reported.

@@ -18,7 +18,7 @@ use crate::boots::{self, Booted};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
-use crate::scripted::{Restarted, ScriptedGuest};
+use crate::restart_threads::{OrderedGuest, Restarted};
 use crate::supervise::{RestartError, Successors, Supervisor};
 
 impl Successors for Service {
@@ -75,11 +75,13 @@ impl Successors for Service {
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
-        if config.has_scripts() {
+        if config.needs_programs() {
             let config = config.clone();
-            let guest = ScriptedGuest { config, image, pv_kernel, ramdisk, options };
-            self.scripted.order(record.name().to_owned(), guest).map_err(RestartError::Thread)?;
-            return Err(RestartError::Scripts);
+            let guest = OrderedGuest { config, image, pv_kernel, ramdisk, options };
+            self.restart_threads
+                .order(record.name().to_owned(), guest)
+                .map_err(RestartError::Thread)?;
+            return Err(RestartError::InThread);
         }
         let (pv_kernel, ramdisk) = (pv_kernel.as_ref(), ramdisk.as_ref());
         let files = GuestFiles { image: &image, pv_kernel, ramdisk, disks: None };
@@ -134,7 +136,7 @@ impl Service {
 
     /// Ends the restarts of the guests that threads have created meanwhile.
     pub(crate) fn collect_restarts(&mut self, supervisor: &mut Supervisor) {
-        while let Some(Restarted { name, result }) = self.scripted.done() {
+        while let Some(Restarted { name, result }) = self.restart_threads.done() {
             let result = match result {
                 Ok((identity, timings)) => {
                     self.note_created(&name, identity, Origin::Cold, ROOT, &timings);

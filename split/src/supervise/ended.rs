@@ -89,7 +89,7 @@ impl Supervisor {
             }
             Action::RenameRestart => {
                 pending::write(host, &guest.successor, successors)?;
-                if record.config.has_scripts() {
+                if record.config.needs_programs() {
                     self.waiting.insert(name.to_owned(), format!("{name} {how}, is kept, and"));
                     let removal = self.removal(guest, Some(name.to_owned()));
                     return Ok(Some(Removal { renames: true, ..removal }));

@@ -32,11 +32,11 @@ pub enum RestartError {
     /// The record has a bootloader and no disk, or the reverse.
     #[error("its record has no disk for its bootloader; create the guest again")]
     NoBootDisk,
-    /// A thread creates the guest, because scripts of its vifs are run.
-    #[error("scripts of its vifs are run")]
-    Scripts,
+    /// A thread creates the guest, because programs of dom0 work for it.
+    #[error("a thread creates it")]
+    InThread,
     /// The thread that creates the guest cannot be started.
-    #[error("cannot start a thread for the scripts of its vifs")]
+    #[error("cannot start the thread that creates it")]
     Thread(#[source] io::Error),
     /// The guest's owner has used up a share of chaosd's time, and waits.
     #[error("its owner's guests wait")]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Removals that the removal thread carries out: of large guests, of those with scripts, and of those
-//! that `rename-restart` has kept.
+//! Removals that the removal thread carries out: of large guests, of those that programs of
+//! dom0 work for, and of those that `rename-restart` has kept.
 
 use std::time::Instant;
 
@@ -131,7 +131,7 @@ impl Supervisor {
     }
 }
 
-/// Returns whether it takes long to destroy the guest: in Xen, or because scripts run.
+/// Returns whether it takes long to destroy the guest: in Xen, or because programs of dom0 work for it.
 pub(super) fn is_slow(record: &Record) -> bool {
-    record.config.memory >= LARGE || record.config.has_scripts()
+    record.config.memory >= LARGE || record.config.needs_programs()
 }

@@ -78,7 +78,7 @@ impl Supervisor {
         match error {
             RestartError::Reading | RestartError::Booting => {}
             RestartError::Resting { until } => attempts.wait_until(until),
-            RestartError::Scripts => {
+            RestartError::InThread => {
                 self.creating.insert(name.to_owned(), record.clone());
             }
             error => {

@@ -175,7 +175,7 @@ impl Successors for Threads {
 
     fn create(&mut self, _: &Record) -> Result<u16, RestartError> {
         self.orders += 1;
-        Err(RestartError::Scripts)
+        Err(RestartError::InThread)
     }
 
     fn cancel(&mut self, _: &str) {}

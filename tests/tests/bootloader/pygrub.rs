@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, run};
+use system_tests::{
+    Bed, Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, connected_nbds, qemu_nbds, run,
+};
 
 use crate::assert_no_bootloader;
 
@@ -119,6 +121,49 @@ fn a_restarted_guest_boots_what_is_on_its_disk_now() {
     drop(chaosd);
     bed.assert_nothing_left("after destroy");
     assert_no_bootloader("at the end");
+}
+
+#[test]
+fn a_kernel_is_found_in_an_image_at_the_create_and_at_a_restart() {
+    let bed = XenStoreBed::new();
+    let raw = disk(&bed.bed, "daytime", "daytime.cfg", "root=/dev/xvda ro", 8);
+    let image = format!("{raw}.qcow2");
+    run("qemu-img", &["convert", "-q", "-O", "qcow2", &raw, &image]).ok();
+    let config = daytime(&bed.bed, &raw);
+    let disk = format!("disk=['tap:qcow2:{image},xvda,w']");
+    for more in ["bootloader_restrict=1", "bootloader_restrict=0"] {
+        let guest = Guest::create(&config, &[&disk, more, "--paused"]);
+        let found = config_of("web");
+        assert_eq!(found["cmdline"], "root=/dev/xvda ro from=config", "{more}");
+        assert_eq!(found["disks"][0]["format"], "qcow2");
+        assert_eq!((connected_nbds().len(), qemu_nbds().len()), (1, 1), "{more}");
+        guest.destroy();
+        bed.assert_nothing_left("after destroy");
+    }
+    let chaosd = Chaosd::start("learn = false\n");
+    let guest = Guest::create(&config, &[&disk]);
+    for _ in 0..2 {
+        assert!(!Guest::ask(DAYTIME, b"", b"").is_empty(), "daytime does not answer");
+        chaos(&["reboot", "-w", "web"]).ok();
+        chaosd.wait_for_log("web rebooted and is domain");
+        assert_eq!((connected_nbds().len(), qemu_nbds().len()), (1, 1));
+    }
+    // The guest that runs has locked its image.
+    chaos(&["create", &config, &disk, "name='other'", "vif=[]"])
+        .refused(2, &["the bootloader cannot read its disk", "lock"]);
+    chaos(&["destroy", "web"]).ok();
+    guest.forget();
+    drop(chaosd);
+    assert_eq!((connected_nbds(), qemu_nbds()), (vec![], vec![]));
+    bed.assert_nothing_left("after destroy");
+    assert_no_bootloader("at the end");
+
+    // An image of another format.
+    let wrong = format!("disk=['{raw},qcow2,xvda,w']");
+    chaos(&["create", &config, &wrong])
+        .refused(2, &["the bootloader cannot read its disk", "format is qcow2: qemu-nbd: "]);
+    assert_eq!((connected_nbds(), qemu_nbds()), (vec![], vec![]));
+    assert_no_bootloader("after the refusal");
 }
 
 /// A Linux as PV and as PVH, with its ramdisk.

@@ -16,6 +16,7 @@ mod guest_disks;
 mod host_verbs;
 mod hot_plug;
 mod hypercalls;
+mod images;
 mod ipv6;
 mod jumbo;
 mod kill;

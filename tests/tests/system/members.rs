@@ -166,6 +166,8 @@ fn a_member_of_the_group_of_chaosd_has_limits() {
     let chaosd = Chaosd::start(SETTINGS);
     let disk = format!("disk=['{},raw,xvda,r']", files.secret);
     files.create(&["store='xenstore'", &disk]).refused(2, &["disk", "user 1234", "as root"]);
+    let image = format!("disk=['{},qcow2,xvda,r']", files.secret);
+    files.create(&[&image]).refused(2, &["disk", "user 1234", "as root"]);
     let ramdisk = format!("ramdisk='{}'", files.secret);
     files.create(&[&ramdisk]).refused(2, &["ermission denied"]);
     files.create(&["memory=8"]).refused(2, &["asks for 8192 KiB", "may have 6144 KiB"]);

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use system_tests::{Bed, Guest, LoopDevice, chaos, chaos_as, ping, run, wait_for_change};
+use system_tests::{
+    Bed, Guest, LoopDevice, chaos, chaos_as, connected_nbds, ping, qemu_nbds, run, wait_for_change,
+};
 use tempfile::NamedTempFile;
 
 const UNITS: [&str; 2] = ["noxsd", "chaosd"];
@@ -179,8 +181,8 @@ fn guests_keep_their_devices_when_the_daemons_of_the_units_are_killed() {
     units.finish(&bed, 1, 1);
 }
 
-/// The unit lets chaosd do all that a restricted bootloader needs, on a file that only root may read, and
-/// on a block device.
+/// The unit lets chaosd do all that a restricted bootloader needs, on a file that only root may read, on a
+/// block device, and on an image that is not raw.
 #[test]
 fn the_chaosd_of_the_unit_runs_the_bootloader_of_a_guest_that_it_restarts() {
     let bed = Bed::new();
@@ -202,9 +204,11 @@ fn the_chaosd_of_the_unit_runs_the_bootloader_of_a_guest_that_it_restarts() {
         fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is root's");
         program
     };
-    for disk in [&path, &device.path] {
+    let qcow2 = format!("{path}.qcow2");
+    run("qemu-img", &["convert", "-q", "-f", "raw", "-O", "qcow2", &path, &qcow2]).ok();
+    for (disk, format) in [(&path, "raw"), (&device.path, "raw"), (&qcow2, "qcow2")] {
         let config = format!(
-            "name='web'\ntype='pvh'\nbootloader='{}'\nmemory=8\ndisk=['{disk},raw,xvda,r']\n\
+            "name='web'\ntype='pvh'\nbootloader='{}'\nmemory=8\ndisk=['{disk},{format},xvda,r']\n\
              vif=['bridge=xenbr0,ip=10.0.0.3/24']\n",
             script("first")
         );
@@ -215,10 +219,84 @@ fn the_chaosd_of_the_unit_runs_the_bootloader_of_a_guest_that_it_restarts() {
         let _ = script("second");
         chaos(&["reboot", "web"]).ok();
         wait_for_change(&[], "the guest is restarted", || cmdline() == "second");
+        assert_eq!(qemu_nbds().len(), usize::from(format != "raw"));
         chaos(&["destroy", "web"]).ok();
         guest.forget();
+        assert_eq!(qemu_nbds(), Vec::<String>::new());
     }
     drop(device);
+    fs::remove_file(qcow2).expect("it is root's");
+    units.finish(&bed, 0, 0);
+}
+
+/// What serves an image that is not raw does not belong to the unit: neither its limits nor its end concern it.
+#[test]
+fn an_image_is_served_apart_from_the_chaosd_that_restarts_its_guest() {
+    let bed = Bed::new();
+    let units = Units::start();
+    let path = bed.file("image", "");
+    run("qemu-img", &["create", "-q", "-f", "qcow2", &path, "16M"]).ok();
+    let guest = Guest::create("redis.cfg", &[&format!("disk=['{path},qcow2,xvda,w']")]);
+    let check = || {
+        save();
+        let [server] = &qemu_nbds()[..] else { panic!("{:?}", qemu_nbds()) };
+        let read = |file| fs::read_to_string(format!("/proc/{server}/{file}")).expect("it runs");
+        assert!(read("cgroup").contains("/chaos.slice/"), "{}", read("cgroup"));
+        assert_eq!(read("oom_score_adj").trim(), "0");
+        server.clone()
+    };
+    let first = check();
+    chaos(&["reboot", "redis"]).ok();
+    wait_for_journal("redis rebooted and is domain");
+    let second = check();
+    assert_ne!(second, first);
+    units.kill("chaosd");
+    assert_eq!(check(), second);
+    chaos(&["destroy", "redis"]).ok();
+    guest.forget();
+    assert_eq!(qemu_nbds(), Vec::<String>::new());
+    units.finish(&bed, 0, 1);
+}
+
+/// The rule of the package keeps udev from the content of an image, which is the guest's.
+#[test]
+fn udev_neither_reads_an_image_nor_has_the_kernel_look_for_partitions_there() {
+    const RULE: &str = "/run/udev/rules.d/59-chaos.rules";
+    let bed = Bed::new();
+    let units = Units::start();
+    let path = bed.file("image", "");
+    run("qemu-img", &["create", "-q", "-f", "qcow2", &path, "16M"]).ok();
+    fs::create_dir_all("/run/udev/rules.d").expect("udev runs");
+    for rule in [include_str!("../../../split/systemd/chaos.udev"), ""] {
+        fs::write(RULE, rule).expect("it is root's");
+        run("udevadm", &["control", "--reload"]).ok();
+        let disk = format!("disk=['{path},qcow2,xvda,w']");
+        let guest = Guest::create("blkbench.cfg", &[&disk, "--paused"]);
+        let [name] = &connected_nbds()[..] else { panic!("{:?}", connected_nbds()) };
+        let node = format!("/dev/{name}");
+        // A partition of Linux from sector 2048 on.
+        let mut sector = [0; 512];
+        sector[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        let device = fs::File::options().write(true).open(&node).expect("it is root's");
+        device.write_all_at(&sector, 0).expect("the device has a sector");
+        drop(device);
+        let finds_partitions = || {
+            let arguments = ["info", "--query=property", "--name", &node];
+            run("udevadm", &arguments).ok().contains("ID_PART_TABLE_TYPE=dos")
+        };
+        match rule {
+            "" => wait_for_change(&[], "udev reads a disk without the rule", finds_partitions),
+            _ => {
+                run("udevadm", &["settle", "--timeout=60"]).ok();
+                assert!(!finds_partitions());
+                let partition = format!("/sys/block/{name}/{name}p1");
+                assert!(!fs::exists(&partition).expect("sysfs is mounted"), "{partition}");
+            }
+        }
+        guest.destroy();
+    }
+    fs::remove_file(RULE).expect("it is root's");
     units.finish(&bed, 0, 0);
 }
 

@@ -6,7 +6,10 @@ use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::Path;
 
-use system_tests::{Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, run};
+use system_tests::{
+    Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, connected_nbds, qemu_nbds, run,
+    wait_for_change,
+};
 
 use xen::hvm::Param;
 
@@ -44,6 +47,40 @@ fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
     bed.assert_nothing_left("after it has powered off");
     assert!(fs::read(&writable).expect("it is there").starts_with(b"written by the guest\n"));
     assert!(fs::read(&read_only).expect("it is there").starts_with(b"written by dom0\n"));
+}
+
+#[test]
+fn a_disk_image_is_served_by_the_kernel() {
+    let bed = XenStoreBed::new();
+    run("modprobe", &["nbd", "max_part=0"]).ok();
+    let (raw, image) = (disk_file(&bed, "raw.img"), bed.bed.file("a.qcow2", ""));
+    run("qemu-img", &["convert", "-O", "qcow2", &raw, &image]).ok();
+    let disks = format!("disk=['tap:qcow2:{image},xvda,rw']\n");
+    let config = bed.bed.file("linux.cfg", format!("{LINUX}{disks}"));
+    let console = ConsoleLog::of("linux");
+    let guest = Guest::create(&config, &[]);
+    let log = console.wait_for("linux: ready");
+    assert!(log.contains("xvda has 2048 sectors, ro 0: written by dom0"), "{log}");
+    assert_eq!((connected_nbds().len(), qemu_nbds().len()), (1, 1));
+    let second = ["create", &config, "--paused", "name=second", "vif=[]"];
+    chaos(&second).refused(2, &["format is qcow2: qemu-nbd: ", "lock"]);
+    let outcome = chaos(&["shutdown", "--wait", "--json", "linux"]).json();
+    assert_eq!(outcome["state"], "powered-off");
+    guest.forget();
+    assert_eq!(qemu_nbds(), Vec::<String>::new());
+    bed.assert_nothing_left("after it has powered off");
+    run("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", &image, &raw]).ok();
+    assert!(fs::read(&raw).expect("it is there").starts_with(b"written by the guest\n"));
+    // xl destroys a guest behind the back of chaos.
+    let guest = Guest::create(&config, &["--paused", "vif=[]"]);
+    assert_eq!((connected_nbds().len(), qemu_nbds().len()), (1, 1));
+    run("xl", &["destroy", "linux"]).ok();
+    wait_for_change(&[], "the image is closed", || {
+        connected_nbds().is_empty() && qemu_nbds().is_empty()
+    });
+    chaos(&["destroy", "linux"]).ok();
+    guest.forget();
+    bed.assert_nothing_left("after xl has destroyed it");
 }
 
 #[test]

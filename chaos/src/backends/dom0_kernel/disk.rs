@@ -85,7 +85,7 @@ impl Disk {
     /// Another guest or program has locked it, or there is no loop device for it.
     pub(super) fn of(
         config: &DiskConfig,
-        identity: &DiskIdentity,
+        image: &DiskImage,
         file: BorrowedFd<'_>,
     ) -> Result<Self, DiskError> {
         let path = &config.target;
@@ -94,11 +94,11 @@ impl Disk {
         if !disk::lock(&file, config.read_only).map_err(failed)? {
             return Err(DiskError::InUse { path: path.clone() });
         }
-        let (path, open) = match identity {
+        let (path, open) = match image.identity {
             // A device that is claimed (`O_EXCL`) can be opened by the kernel, but not claimed again: so
             // the same description is kept.
             DiskIdentity::BlockDevice { .. } => {
-                (path.clone(), file.try_clone_to_owned().map_err(failed)?.into())
+                (PathBuf::from(&image.path), file.try_clone_to_owned().map_err(failed)?.into())
             }
             DiskIdentity::File { .. } => attach(file, path, config.read_only).map_err(failed)?,
         };

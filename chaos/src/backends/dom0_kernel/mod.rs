@@ -178,9 +178,7 @@ impl Serve for KernelDevices {
         let open = guest.open_disks()?;
         disk::check_unserved(links.records, open.images())?;
         let images = open.images().iter().zip(open.files());
-        let disk = |(config, (image, file)): (&_, (&DiskImage, _))| {
-            Disk::of(config, &image.identity, file)
-        };
+        let disk = |(config, (image, file)): (&_, (&DiskImage, _))| Disk::of(config, image, file);
         self.disks = guest.config.disks.iter().zip(images).map(disk).collect::<Result<_, _>>()?;
         for (port, vif) in self.ports.iter_mut().zip(&guest.config.vifs) {
             (port.mtu, port.name) = (vif.mtu, vif.name.clone());

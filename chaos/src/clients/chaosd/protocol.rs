@@ -11,7 +11,7 @@ use crate::failure::FailureClass;
 use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 11 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 12 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;

@@ -47,6 +47,7 @@ impl LifecycleError {
             | Self::Update(_)
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Tune(error) if error.is_wrong_input() => FailureClass::WrongInput,
+            Self::Devices(DevicesError::Nbd(source)) => source.class(),
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,

@@ -185,6 +185,7 @@ impl<H: Hypervisor> Session<'_, H> {
             self.ask_noxsd(&mut request, &open, &mut plans)?;
             self.attach.vbds.append(&mut request.vbds.clone());
             self.save_devices()?;
+            open.keep_connected()?;
             if !self.host.noxsd.is_same() {
                 self.ask_noxsd(&mut request, &open, &mut plans)?;
             }

@@ -86,7 +86,7 @@ impl<H: Hypervisor> Session<'_, H> {
             self.record.config.vifs.remove(place);
         }
         let rings = self.devices.vifs.remove(place).rings;
-        self.withdraw(PendingDevice { device, rings })
+        self.withdraw(PendingDevice { device, rings }).map(drop)
     }
 
     fn remove_disk(
@@ -107,7 +107,8 @@ impl<H: Hypervisor> Session<'_, H> {
         }
         self.record.config.disks.remove(place);
         let rings = self.devices.disks.remove(place).rings;
-        self.withdraw(PendingDevice { device, rings })
+        // A warning would not help: the disk is removed, and its image is closed later.
+        self.withdraw(PendingDevice { device, rings }).map(|images| drop(images.finish()))
     }
 
     /// Returns whether noxsd does not serve a device any more. The guest may wait for it, and would then

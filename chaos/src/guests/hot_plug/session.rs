@@ -12,6 +12,7 @@ use noxs_control::{Attach, DeviceNumber};
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
 use super::error::HotPlugError;
+use crate::backends::nbd::{self, Releasing};
 use crate::clients::noxsd::BackendError;
 use crate::config::Discovery;
 use crate::domain::{DevicePageDisk, OVERLAY_FRAMES, PageEntries, noxs_grant, noxs_overlay};
@@ -109,7 +110,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             return Err(HotPlugError::NotRunning { name, state }.into());
         }
         if let Some(pending) = session.devices.pending {
-            session.withdraw(pending)?;
+            drop(session.withdraw(pending)?);
         }
         Ok(session)
     }
@@ -346,18 +347,22 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     /// Removes a pending device from the device file, from noxsd and from the device page, and revokes
     /// its grants. The guest may not know it any more, or not yet.
     ///
+    /// Returns the network block device of a disk, for a caller that waits until its image is closed.
+    ///
     /// Whatever fails, the rest is done. Otherwise a guest could keep the device: it can close the port
     /// by which it is notified, and return the pages.
     ///
     /// # Errors
     /// noxsd does not answer, or a file cannot be written: the device stays pending. Or the guest cannot
     /// be notified: the device is gone.
-    pub(super) fn withdraw(&mut self, pending: PendingDevice) -> Result<(), LifecycleError> {
+    pub(super) fn withdraw(&mut self, pending: PendingDevice) -> Result<Releasing, LifecycleError> {
         self.count_request();
         self.devices.pending = Some(pending);
         let saved = self.save();
         let device = pending.device;
         // The file first: a noxsd that is restarted after it has answered does not serve the device.
+        let disks = self.attach.vbds.iter().filter(|vbd| DeviceNumber::Vbd(vbd.index) == device);
+        let images = Releasing::of_numbers(&nbd::numbers(disks).collect::<Vec<_>>());
         let filed = match self.attach.remove(device) {
             Some(_) => self.save_devices(),
             None => Ok(()),
@@ -375,7 +380,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         saved.and(filed)?;
         self.devices.pending = None;
         self.save()?;
-        notified
+        notified.map(|()| images)
     }
 
     /// Writes the device page, if the guest has not ended.
@@ -408,7 +413,7 @@ pub(in crate::guests) fn withdraw_leftover<H: Hypervisor>(
     let Ok(lock) = host.records.try_lock(record.domid) else { return Ok(()) };
     let mut session = Session::load(host, record.domid, record, [devices, lock])?;
     match session.devices.pending {
-        Some(pending) => session.withdraw(pending),
+        Some(pending) => session.withdraw(pending).map(drop),
         None => Ok(()),
     }
 }

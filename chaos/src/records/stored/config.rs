@@ -139,7 +139,7 @@ impl From<&VifConfig> for StoredVif {
 
 impl From<&DiskConfig> for StoredDisk {
     fn from(disk: &DiskConfig) -> Self {
-        let target = disk.target.to_string_lossy().into_owned();
+        let target = disk.format.prefixed(&disk.target);
         Self { target, vdev: disk.vdev.clone(), read_only: disk.read_only }
     }
 }
@@ -160,7 +160,7 @@ impl StoredConfig {
             disks: stored
                 .disks
                 .into_iter()
-                .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
+                .map(|disk| DiskConfig::of_prefixed(disk.target, disk.vdev, disk.read_only))
                 .collect::<Result<_, _>>()?,
             store: match stored.store {
                 StoredStore::Noxs => Store::Noxs,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Restarts of guests whose vifs have scripts, each in a thread of its own: a script may take 40 s, and
-//! the main thread serves requests meanwhile.
+//! Restarts of guests that programs of dom0 work for, each in a thread of its own: a script of a vif may
+//! take 40 s, and qemu-nbd 30 s to open an image. The main thread serves requests meanwhile.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +23,7 @@ type Create<G> = dyn Fn(&G) -> Result<(DomainIdentity, Timings), LifecycleError>
 
 /// A guest to create, with its files.
 #[derive(Debug)]
-pub(crate) struct ScriptedGuest {
+pub(crate) struct OrderedGuest {
     /// Its config.
     pub(crate) config: DomainConfig,
     /// The kernel that Xen starts.
@@ -46,7 +46,7 @@ pub(crate) struct Restarted {
 }
 
 /// The threads, for guests of type `G`.
-pub(crate) struct ScriptedRestarts<G = ScriptedGuest> {
+pub(crate) struct RestartThreads<G = OrderedGuest> {
     create: Arc<Create<G>>,
     waker: Option<Arc<Waker>>,
     sender: Sender<Restarted>,
@@ -55,14 +55,14 @@ pub(crate) struct ScriptedRestarts<G = ScriptedGuest> {
     waiting: VecDeque<(String, G)>,
 }
 
-impl ScriptedRestarts {
+impl RestartThreads {
     /// Returns threads that wake the main thread.
     pub(crate) fn new(waker: Option<Arc<Waker>>) -> Self {
         Self::with(waker, Arc::new(create))
     }
 }
 
-impl<G: Send + 'static> ScriptedRestarts<G> {
+impl<G: Send + 'static> RestartThreads<G> {
     fn with(waker: Option<Arc<Waker>>, create: Arc<Create<G>>) -> Self {
         let (sender, receiver) = channel();
         Self { create, waker, sender, receiver, running: 0, waiting: VecDeque::new() }
@@ -114,15 +114,15 @@ impl<G: Send + 'static> ScriptedRestarts<G> {
     }
 }
 
-impl<G> std::fmt::Debug for ScriptedRestarts<G> {
+impl<G> std::fmt::Debug for RestartThreads<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScriptedRestarts").field("running", &self.running).finish_non_exhaustive()
+        f.debug_struct("RestartThreads").field("running", &self.running).finish_non_exhaustive()
     }
 }
 
 /// Creates a guest as the command does, without the pool.
-fn create(guest: &ScriptedGuest) -> Result<(DomainIdentity, Timings), LifecycleError> {
-    let ScriptedGuest { config, image, pv_kernel, ramdisk, options } = guest;
+fn create(guest: &OrderedGuest) -> Result<(DomainIdentity, Timings), LifecycleError> {
+    let OrderedGuest { config, image, pv_kernel, ramdisk, options } = guest;
     let mut timings = Timings::start();
     let host = Host::open()?;
     let request = GuestRequest {
@@ -163,7 +163,7 @@ mod tests {
                 }
             }
         };
-        let mut restarts = ScriptedRestarts::with(None, Arc::new(create));
+        let mut restarts = RestartThreads::with(None, Arc::new(create));
         for number in 0..=AT_ONCE {
             restarts.order(format!("g{number}"), number).unwrap();
         }
