@@ -21,6 +21,9 @@ use super::xl_verbs;
 pub(super) fn parse(
     arguments: impl Iterator<Item = OsString> + Clone,
 ) -> Result<Command, clap::Error> {
+    if arguments.clone().nth(1).is_some_and(|name| name == "help") {
+        return parse(as_option(arguments).into_iter());
+    }
     // Describe only the command that is named: describing all of them, which only help and
     // suggestions need, takes as long as the rest of the start.
     let named = arguments.clone().nth(1);
@@ -30,6 +33,16 @@ pub(super) fn parse(
     let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.name == name));
     let rows = only.map_or(COMMANDS, std::slice::from_ref);
     command(chaos(rows).try_get_matches_from(arguments)?)
+}
+
+/// Returns the arguments of `chaos help [COMMAND]` as those of `chaos [COMMAND] --help`.
+#[cold]
+fn as_option(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    arguments.remove(1);
+    arguments.truncate(2);
+    arguments.push("--help".into());
+    arguments
 }
 
 fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
@@ -130,6 +143,21 @@ fn chaos(commands: &[CommandRow]) -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_of_a_command_is_asked_for_as_in_xl() {
+        let help = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            parse(arguments.into_iter()).err().map(|error| (error.kind(), error.to_string()))
+        };
+        for (short, long) in
+            [(&["help"][..], &["--help"][..]), (&["help", "list"], &["list", "--help"])]
+        {
+            let long = help(&[&["chaos"], long].concat());
+            assert!(long.as_ref().is_some_and(|(kind, _)| *kind == ErrorKind::DisplayHelp));
+            assert_eq!(help(&[&["chaos"], short].concat()), long);
+        }
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

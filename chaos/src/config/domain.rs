@@ -160,6 +160,8 @@ fn check_keys(reader: &mut Reader<'_>) {
                 let key = setting.key.clone();
                 let nearest = key_table::nearest_key(&key);
                 if !reader.strict {
+                    let problem = ConfigProblem::UnknownKey { key: key.clone(), nearest };
+                    reader.faults.suspect(Fault { span: setting.key_span, problem });
                     reader.warn(setting.key_span, WarningKind::UnknownKey { key, nearest });
                     continue;
                 }

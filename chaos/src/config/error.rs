@@ -156,11 +156,18 @@ pub(super) struct Faults {
     faults: Vec<Fault>,
     missing: Vec<(&'static str, &'static str)>,
     keys: BTreeSet<String>,
+    suspects: Vec<Fault>,
 }
 
 impl Faults {
     pub(super) fn add(&mut self, fault: Fault) {
         self.faults.push(fault);
+    }
+
+    /// Adds a probable mistake, which is reported if there is a fault: it may be its cause, as `nmae` is if the
+    /// name is missing.
+    pub(super) fn suspect(&mut self, fault: Fault) {
+        self.suspects.push(fault);
     }
 
     /// Adds a fault because of which the value of a key is not known.
@@ -199,6 +206,7 @@ impl Faults {
         if self.faults.is_empty() && self.missing.is_empty() {
             return Ok(());
         }
+        self.faults.append(&mut self.suspects);
         self.faults.sort_by_key(|fault| (fault.span.source, fault.span.start));
         let are_more = self.faults.len() > MAX_ERRORS;
         self.faults.truncate(MAX_ERRORS);

@@ -276,6 +276,14 @@ pub enum LifecycleError {
         /// How long chaos waited.
         after: Duration,
     },
+    /// The guest did not answer in time, because it is paused.
+    #[error(
+        "guest {name} has not answered, because it is paused; let it run: chaos unpause {name}"
+    )]
+    IsPaused {
+        /// The guest.
+        name: String,
+    },
     /// The guest has ended, so nothing can be asked of it.
     #[error("guest {name} {} already; chaos destroy {name} removes it", ended(*.state))]
     HasEnded {

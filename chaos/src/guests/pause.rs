@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Pauses and unpauses guests.
 
+use nix::errno::Errno;
+use xen::Error;
 use xen::units::DomId;
 
 use super::classify::Condition;
@@ -40,12 +42,16 @@ pub(super) fn note_pause<H: Hypervisor>(
     Ok(())
 }
 
-/// Unpauses a guest.
+/// Unpauses a guest. One that is not paused keeps running.
 ///
 /// # Errors
 /// As [`pause`].
 pub fn unpause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
-    Ok(host.xen.unpause(existing(host, target)?)?)
+    match host.xen.unpause(existing(host, target)?) {
+        // It is not paused.
+        Err(Error::Hypercall { errno: Errno::EINVAL, .. }) => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// Returns the domid of a guest that exists.

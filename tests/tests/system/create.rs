@@ -69,8 +69,12 @@ fn a_paused_guest_runs_when_it_is_unpaused() {
     assert_eq!(guest.state(), "paused");
     chaos(&["unpause", &guest.name]).ok();
     guest.wait_for_log("noop: ready");
+    // One that runs keeps running.
+    chaos(&["unpause", &guest.name]).ok();
     chaos(&["pause", &guest.name]).ok();
     assert_eq!(guest.state(), "paused");
+    let command = ["shutdown", "--timeout=1", &guest.name];
+    chaos(&command).refused(5, &["because it is paused", "chaos unpause noop"]);
     guest.destroy();
     drop(bed);
 }

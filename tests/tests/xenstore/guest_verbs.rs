@@ -73,6 +73,28 @@ fn a_linux_is_dumped_gives_memory_back_and_gets_keys() {
     bed.assert_nothing_left("after the guest");
 }
 
+/// Linux compares what it has with `memory/static-max` when it starts.
+#[test]
+fn a_linux_that_may_have_more_memory_later_keeps_what_it_has_and_gets_more() {
+    let bed = XenStoreBed::new();
+    let config = bed.bed.file("linux.cfg", LINUX);
+    let console = ConsoleLog::of("linux");
+    let guest = Guest::create(&config, &["maxmem=256"]);
+    console.wait_for("linux: ready");
+    let domid = guest.domid.to_string();
+    let before = pages(&domid)[0];
+    assert!(before >= 160 * 256, "{before}");
+    chaos(&["mem-set", "linux", "192"]).ok();
+    let deadline = Instant::now() + PATIENCE;
+    while pages(&domid)[0] < before + 31 * 256 {
+        assert!(Instant::now() < deadline, "it has {} pages", pages(&domid)[0]);
+        std::thread::sleep(PAUSE);
+    }
+    chaos(&["mem-set", "linux", "257"]).refused(2, &["262144 KiB", "chaos mem-max"]);
+    guest.destroy();
+    bed.assert_nothing_left("after the guest");
+}
+
 #[test]
 fn memory_and_vcpus_are_set_as_by_xl() {
     let bed = XenStoreBed::new();
@@ -88,9 +110,10 @@ fn memory_and_vcpus_are_set_as_by_xl() {
         chaos(&[verb, "noop", memory]).ok();
         xl(&[verb, "by-xl", memory]);
         assert_eq!(pages(&ours)[1], pages(&theirs.0)[1], "{verb} {memory}");
-        for path in ["memory/target", "memory/static-max"] {
-            assert_eq!(node(&ours, path), node(&theirs.0, path), "{verb} {memory}: {path}");
-        }
+        let target = "memory/target";
+        assert_eq!(node(&ours, target), node(&theirs.0, target), "{verb} {memory}");
+        // What Linux sees as its memory does not change; xl's guest sees maxmem.
+        assert_eq!(node(&ours, "memory/static-max"), "65536\n", "{verb} {memory}");
     }
     chaos(&["mem-max", "noop", "10"]).refused(2, &["to 10240 KiB", "it has 49152 KiB"]);
     let states = || [0, 1].map(|vcpu| node(&ours, &format!("cpu/{vcpu}/availability")));

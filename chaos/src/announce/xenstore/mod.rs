@@ -22,7 +22,7 @@ use crate::hypervisor::BuiltShell;
 pub use control::{Control, EndWatch, terminal};
 pub(crate) use names::{Described, described};
 pub use tree::{ShellNodes, XenStorePaths};
-pub(crate) use tuning::{MEMORY_LIMIT, MEMORY_TARGET};
+pub(crate) use tuning::{MEMORY_LIMIT, MEMORY_LIMIT_BEFORE, MEMORY_TARGET};
 
 /// XenStore, as a way of discovery.
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@
 use xen::units::{DomId, DomainHandle, KiB};
 use xenstore::{Batch, Permission};
 
+use super::tuning::MEMORY_LIMIT;
 use crate::announce::nodes::{DiskNodes, GuestNodes, ScriptNodes};
 use crate::config::DEFAULT_MTU;
 use crate::domain::XenStoreRings;
@@ -133,7 +134,11 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
     let mut node = |path: &str, value: &str| batch.write(&format!("{home}/{path}"), value);
     node("vm", &paths.vm());
     node("domid", &paths.domid.0.to_string());
-    node("memory/static-max", &shell.max_memory.0.to_string());
+    // What it sees as its memory: see there.
+    node("memory/static-max", &shell.memory.0.to_string());
+    if shell.max_memory != shell.memory {
+        node(MEMORY_LIMIT, &shell.max_memory.0.to_string());
+    }
     node("memory/target", &shell.memory.0.to_string());
     for vcpu in 0..shell.max_vcpus {
         let availability = if vcpu < shell.vcpus { "online" } else { "offline" };

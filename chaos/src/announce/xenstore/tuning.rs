@@ -8,8 +8,13 @@ use xenstore::Batch;
 use super::tree::XenStorePaths;
 use crate::clients::xenstored::{Connection, StoreError};
 
-/// The node of the memory that a guest may have, below its home.
-pub(crate) const MEMORY_LIMIT: &str = "memory/static-max";
+/// The node of the memory that a guest may have, below its home. It is not `memory/static-max`, from which Linux
+/// computes at its start how much it has less than it believes: a PVH guest of chaos has what it sees, so it
+/// would give back as much as the limit is higher (`drivers/xen/xen-balloon.c`).
+pub(crate) const MEMORY_LIMIT: &str = "memory/chaos-limit";
+
+/// Where a guest that an earlier chaos has created has it.
+pub(crate) const MEMORY_LIMIT_BEFORE: &str = "memory/static-max";
 
 /// The node of the memory that a guest is to have, below its home.
 pub(crate) const MEMORY_TARGET: &str = "memory/target";

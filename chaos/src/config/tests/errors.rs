@@ -3,6 +3,15 @@
 
 use super::*;
 
+/// What is ignored otherwise may be the cause of what is missing.
+#[test]
+fn unknown_keys_are_among_the_errors_if_there_are_others() {
+    let errors = parse_str("x.cfg", "nmae='a'\nkernel='/k'\ntype='pvh'\n", &[], false);
+    let errors = errors.unwrap_err().to_string();
+    assert!(errors.starts_with("x.cfg:1:1: unknown key 'nmae'; did you mean 'name'?"), "{errors}");
+    assert!(errors.contains("x.cfg: name is missing"), "{errors}");
+}
+
 #[test]
 fn a_missing_key_is_named() {
     for (text, missing) in [("type='pvh'\nkernel='k'", "name"), ("type='pvh'\nname='a'", "kernel")]

@@ -50,7 +50,7 @@ impl LifecycleError {
             Self::Devices(DevicesError::Nbd(source)) => source.class(),
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
-            Self::TimedOut { .. } => FailureClass::TimedOut,
+            Self::TimedOut { .. } | Self::IsPaused { .. } => FailureClass::TimedOut,
             Self::HotPlug(source) => source.class(),
             Self::Tuning(source) if source.is_wrong_input() => FailureClass::WrongInput,
             Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. }) => {

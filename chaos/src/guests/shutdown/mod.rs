@@ -49,6 +49,23 @@ pub fn shutdown<H: Hypervisor>(
     options: ShutdownOptions,
 ) -> Result<ShutdownOutcome, LifecycleError> {
     let guest = resolve(host, target)?;
+    let domid = guest.domid;
+    shut_down(host, guest, target, options).map_err(|error| match error {
+        LifecycleError::TimedOut { name, .. }
+            if examine(host, domid).is_ok_and(|now| now.state() == GuestState::Paused) =>
+        {
+            LifecycleError::IsPaused { name }
+        }
+        error => error,
+    })
+}
+
+fn shut_down<H: Hypervisor>(
+    host: &Host<H>,
+    guest: Guest,
+    target: &str,
+    options: ShutdownOptions,
+) -> Result<ShutdownOutcome, LifecycleError> {
     let record = guest.record(target)?;
     // Read it before the guest exits: chaosd may remove it with the guest.
     let config = host.records.with_next(record)?.config;

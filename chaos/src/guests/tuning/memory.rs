@@ -8,7 +8,7 @@ use xen::domain::DomainInfo;
 use xen::units::{DomId, KiB, Pages};
 
 use super::{TuningError, paths_of, record_of};
-use crate::announce::xenstore::{MEMORY_LIMIT, MEMORY_TARGET};
+use crate::announce::xenstore::{MEMORY_LIMIT, MEMORY_LIMIT_BEFORE, MEMORY_TARGET};
 use crate::config::Discovery;
 use crate::guests::error::LifecycleError;
 use crate::guests::host::Host;
@@ -92,7 +92,11 @@ pub fn set_memory(
         Discovery::XenStore => {
             let paths = paths_of(record.domid, &record);
             let node = |node| host.xenstored.call(|connection| paths.kib(connection, node));
-            let limit = node(MEMORY_LIMIT)?.ok_or_else(|| wrong_node(&record, MEMORY_LIMIT))?;
+            let limit = match node(MEMORY_LIMIT)? {
+                Some(limit) => limit,
+                None => node(MEMORY_LIMIT_BEFORE)?
+                    .ok_or_else(|| wrong_node(&record, MEMORY_LIMIT_BEFORE))?,
+            };
             if wanted > limit {
                 return Err(above(limit, "raise it first: chaos mem-max"));
             }
