@@ -347,6 +347,11 @@ impl Stock {
         true
     }
 
+    /// Returns the memory of all shells.
+    pub(crate) fn held(&self) -> KiB {
+        self.pool.held()
+    }
+
     /// Destroys all ready shells at once, because a guest needs their memory. Returns how many there
     /// were. The pool is refilled later, but not with kinds that no flavour of the settings names.
     pub(crate) fn give_up(&mut self, host: &Host) -> usize {

@@ -12,7 +12,7 @@ use chaos::handle::DomainIdentity;
 use chaos::image::{Image, ImageError, ModuleFile, SizeLimit};
 use chaos::records::{RecordError, RequestId};
 use chaos::timings::Timings;
-use xen::units::{DomId, DomainHandle};
+use xen::units::{DomId, DomainHandle, KiB};
 
 use super::{AfterLoad, Service};
 use crate::answers::{
@@ -285,7 +285,9 @@ impl Service {
             None => guests::create_from(&self.host, &request, timings),
         };
         let created = match created {
-            Err(error) if error.is_out_of_memory() && self.free_memory(options.owner) => {
+            Err(error)
+                if error.is_out_of_memory() && self.free_memory(options.owner, config.memory) =>
+            {
                 guests::create_from(&self.host, &request, timings)
             }
             result => result,
@@ -314,10 +316,20 @@ impl Service {
         }
     }
 
-    /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns
-    /// whether there were any. A member could empty the pool again and again otherwise.
-    pub(super) fn free_memory(&mut self, owner: u32) -> bool {
-        let given_up = if owner == ROOT { self.stock.give_up(&self.host) } else { 0 };
+    /// Returns whether a guest with so much memory may fit once the shells of the pool are gone. If not, they are
+    /// better kept.
+    fn may_fit(&self, memory: KiB) -> bool {
+        let free = self.host.xen.physinfo().map(|host| host.free.to_kib());
+        free.is_ok_and(|free| memory <= KiB(free.0.saturating_add(self.stock.held().0)))
+    }
+
+    /// Frees the memory of incomplete domains and, for a guest of root's of this size, of ready shells.
+    /// Returns whether there were any. A member could empty the pool again and again otherwise.
+    pub(super) fn free_memory(&mut self, owner: u32, memory: KiB) -> bool {
+        let given_up = match owner == ROOT && self.may_fit(memory) {
+            true => self.stock.give_up(&self.host),
+            false => 0,
+        };
         if given_up > 0 {
             tracing::info!(
                 "Xen has too little memory: {given_up} shells of the pool are destroyed"

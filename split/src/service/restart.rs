@@ -10,6 +10,7 @@ use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
 use chaos::image::{Image, ImageError};
 use chaos::records::Record;
 use chaos::timings::Timings;
+use xen::units::KiB;
 
 use super::Service;
 use super::create::GuestFiles;
@@ -145,7 +146,7 @@ impl Service {
                 Err(error) => {
                     if error.is_out_of_memory() {
                         // The next attempt finds more.
-                        self.free_memory(ROOT);
+                        self.free_memory(ROOT, KiB(0));
                     }
                     self.creates.failed();
                     Err(error.into())

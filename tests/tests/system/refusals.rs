@@ -152,6 +152,10 @@ fn the_pool_gives_up_its_shells_for_a_guest_that_needs_their_memory() {
         "memory='{free}M'\n[[flavour]]\nname='f'\nmemory='{shell}M'\nbridges=[]\nlow=2\nhigh=2\n"
     ));
     chaosd.wait_until_full("f");
+    // One that would not fit without them either takes none.
+    chaos(&["create", "noop.cfg", &format!("memory={}", 2 * free)]).refused(1, &["KiB free"]);
+    let pool = chaos(&["pool", "--json"]).json();
+    assert_eq!(pool[0]["ready"], 2, "{pool}");
     let guest = Guest::create("noop.cfg", &[&format!("memory={}", free / 2)]);
     guest.destroy();
     assert!(chaosd.stop());
