@@ -103,7 +103,10 @@ fn every_supported_key_has_its_effect() {
             on_poweroff: Action::Preserve,
             on_reboot: Action::Destroy,
             on_crash: Action::RenameRestart,
-            extras: None,
+            extras: Some(Box::new(Extras {
+                on_watchdog: Some(Action::Destroy),
+                ..Extras::default()
+            })),
         }
     );
 }
