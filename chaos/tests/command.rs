@@ -201,3 +201,148 @@ fn arguments_that_are_missing_or_no_assignment_are_refused_readably() {
         )
     );
 }
+
+/// The commands of xl 4.17 to 4.22 (`tools/xl/xl_cmdtable.c`) that chaos has.
+const VERBS: &[&str] = &[
+    "block-attach",
+    "block-detach",
+    "block-list",
+    "config-update",
+    "console",
+    "cpupool-cpu-add",
+    "cpupool-cpu-remove",
+    "cpupool-create",
+    "cpupool-destroy",
+    "cpupool-list",
+    "cpupool-migrate",
+    "cpupool-numa-split",
+    "cpupool-rename",
+    "create",
+    "debug-keys",
+    "destroy",
+    "dmesg",
+    "domid",
+    "domname",
+    "dump-core",
+    "info",
+    "list",
+    "mem-max",
+    "mem-set",
+    "network-attach",
+    "network-detach",
+    "network-list",
+    "pause",
+    "reboot",
+    "rename",
+    "sched-credit",
+    "sched-credit2",
+    "shutdown",
+    "sysrq",
+    "top",
+    "trigger",
+    "unpause",
+    "uptime",
+    "vcpu-list",
+    "vcpu-pin",
+    "vcpu-set",
+    "vm-list",
+];
+
+/// The others, also those of older versions, with a part of the reason.
+const REFUSED_VERBS: &[(&str, &str)] = &[
+    ("button-press", "chaos shutdown"),
+    ("cd-eject", "no CD drive"),
+    ("cd-insert", "no CD drive"),
+    ("channel-list", "no devices of this kind"),
+    ("claims", "use xl"),
+    ("colo", "does not do"),
+    ("devd", "noxsd serves the devices"),
+    ("dt-overlay", "no devices of this kind"),
+    ("get-parameters", "use xl"),
+    ("getenforce", "use xl"),
+    ("loadpolicy", "use xl"),
+    ("migrate", "does not save guests yet"),
+    ("migrate-receive", "does not save guests yet"),
+    ("pci-assignable-add", "use xl"),
+    ("pci-assignable-list", "use xl"),
+    ("pci-assignable-remove", "use xl"),
+    ("pci-attach", "no devices of this kind"),
+    ("pci-detach", "no devices of this kind"),
+    ("pci-list", "no devices of this kind"),
+    ("psr-cat-cbm-set", "use xl"),
+    ("psr-cat-set", "use xl"),
+    ("psr-cat-show", "use xl"),
+    ("psr-cmt-attach", "use xl"),
+    ("psr-cmt-detach", "use xl"),
+    ("psr-cmt-show", "use xl"),
+    ("psr-hwinfo", "use xl"),
+    ("psr-mba-set", "use xl"),
+    ("psr-mba-show", "use xl"),
+    ("qemu-monitor-command", "no QEMU"),
+    ("remus", "does not do"),
+    ("restore", "does not save guests yet"),
+    ("resume", "chaos unpause"),
+    ("save", "does not save guests yet"),
+    ("sched-rtds", "use xl"),
+    ("set-parameters", "use xl"),
+    ("setenforce", "use xl"),
+    ("sharing", "share no memory"),
+    ("suspend", "chaos pause"),
+    ("tmem-freeable", "use xl"),
+    ("tmem-freeze", "use xl"),
+    ("tmem-list", "use xl"),
+    ("tmem-set", "use xl"),
+    ("tmem-shared-auth", "use xl"),
+    ("tmem-thaw", "use xl"),
+    ("usb-list", "no devices of this kind"),
+    ("usbctrl-attach", "no devices of this kind"),
+    ("usbctrl-detach", "no devices of this kind"),
+    ("usbdev-attach", "no devices of this kind"),
+    ("usbdev-detach", "no devices of this kind"),
+    ("vdispl-attach", "no devices of this kind"),
+    ("vdispl-detach", "no devices of this kind"),
+    ("vdispl-list", "no devices of this kind"),
+    ("vkb-attach", "no devices of this kind"),
+    ("vkb-detach", "no devices of this kind"),
+    ("vkb-list", "no devices of this kind"),
+    ("vncviewer", "no display"),
+    ("vsnd-attach", "no devices of this kind"),
+    ("vsnd-detach", "no devices of this kind"),
+    ("vsnd-list", "no devices of this kind"),
+    ("vtpm-attach", "no devices of this kind"),
+    ("vtpm-detach", "no devices of this kind"),
+    ("vtpm-list", "no devices of this kind"),
+    ("xenstore-quota-get", "use xl"),
+    ("xenstore-quota-set", "use xl"),
+];
+
+#[test]
+fn each_command_of_xl_exists_or_is_refused_with_the_reason() {
+    for verb in VERBS {
+        let ran = chaos(&[verb, "--help"], b"");
+        assert_eq!(ran.status.code(), Some(0), "{verb}: {}", text(&ran.stderr));
+        let usage = format!("Usage: chaos {verb}");
+        assert!(text(&ran.stdout).contains(&usage), "{verb}: {}", text(&ran.stdout));
+    }
+    for (verb, reason) in REFUSED_VERBS {
+        for args in [&[*verb][..], &[*verb, "guest", "-x"], &[*verb, "--help"]] {
+            let ran = chaos(args, b"");
+            assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(2), ""), "{args:?}");
+            let error = text(&ran.stderr);
+            let named = error.strip_prefix(&format!("error: chaos {verb}: "));
+            assert!(named.is_some_and(|rest| rest.contains(reason)), "{args:?}: {error}");
+            assert!(!error.contains("tip:"), "{args:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_columns_of_xl_can_be_asked_for_wherever_they_are() {
+    for args in [&["info", "--xl"][..], &["vcpu-list", "--xl"], &["list", "--xl"]] {
+        let ran = chaos(args, b"");
+        // Status 2 is that of wrong arguments. Most machines have no Xen, which is another one.
+        assert_ne!(ran.status.code(), Some(2), "{args:?}: {}", text(&ran.stderr));
+        let help = chaos(&[args[0], "--help"], b"");
+        assert!(text(&help.stdout).contains("--xl"), "{args:?}: {}", text(&help.stdout));
+    }
+}

@@ -72,6 +72,20 @@ impl CoreFile {
         bytes
     }
 
+    /// Returns how many pages it has at physical addresses.
+    ///
+    /// # Panics
+    /// It is not a core file.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        let (header, endian) = self.header();
+        let rows = header.program_headers(endian, &*self.head).expect("a table of segments");
+        let rows = rows.iter().filter(|row| row.p_type(endian) == PT_LOAD);
+        // Virtual addresses are in the upper half.
+        let physical = rows.filter(|row| row.p_vaddr(endian) >> 63 == 0);
+        physical.map(|row| row.p_filesz(endian) >> 12).sum()
+    }
+
     /// Returns the instruction pointer of each thread.
     ///
     /// # Panics

@@ -21,6 +21,7 @@ mod terminal;
 mod watch;
 mod witness;
 mod xenstore;
+mod xl_core;
 
 pub use bed::Bed;
 pub use bridge::bridge;
@@ -37,3 +38,4 @@ pub use terminal::OnTerminal;
 pub use watch::{PATIENCE, wait_for_change, wait_for_file};
 pub use witness::Witness;
 pub use xenstore::{ConsoleLog, XenStoreBed};
+pub use xl_core::XlCore;

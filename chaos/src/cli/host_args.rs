@@ -33,6 +33,16 @@ pub(crate) struct VcpuListArgs {
     /// Names or domids of the domains; all without one
     #[arg(value_name = "GUEST")]
     pub(crate) guests: Vec<String>,
+    #[command(flatten)]
+    pub(crate) columns: XlArgs,
+}
+
+// A doc comment would replace the description of the command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct XlArgs {
+    /// Accepted as by chaos list: the output is that of xl also without it
+    #[arg(long)]
+    pub(crate) xl: bool,
 }
 
 /// The vCPUs that are pinned.
@@ -198,6 +208,8 @@ pub(crate) struct InfoArgs {
     /// Also list the CPUs, the NUMA nodes and the nodes of PCI devices; NAME has no effect then
     #[arg(short, long)]
     pub(crate) numa: bool,
+    #[command(flatten)]
+    pub(crate) columns: XlArgs,
 }
 
 #[derive(Debug, clap::Args)]

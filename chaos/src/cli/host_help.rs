@@ -5,7 +5,7 @@ use super::help::with_exit_codes;
 
 pub(super) const VCPU_LIST: &str = with_exit_codes!(
     "\
-Prints the columns of xl. A domain of another toolstack is called (null).
+Prints the columns of xl, also with --xl. A domain of another toolstack is called (null).
 
 Examples:
   chaos vcpu-list         list the vCPUs of dom0 and of all guests
@@ -144,7 +144,7 @@ Examples:
 
 pub(super) const INFO: &str = with_exit_codes!(
     "\
-Prints the keys of xl. -n does not list PCI devices, as xl does.
+Prints the keys of xl, also with --xl. -n does not list PCI devices, as xl does.
 
 Examples:
   chaos info               print all keys

@@ -3,6 +3,19 @@
 
 /// Why chaos does not have a command, and what to do instead.
 const REASONS: &[(&[&str], &str)] = &[
+    (
+        &["save", "restore"],
+        "chaos does not save guests yet; shut the guest down, and create it again: chaos shutdown -w",
+    ),
+    (
+        &["migrate", "migrate-receive"],
+        "chaos does not save guests yet, so it moves none to another host; shut the guest down, and \
+         create it there",
+    ),
+    (
+        &["suspend", "resume"],
+        "chaos does not save guests yet, so it suspends none; stop its vCPUs: chaos pause, chaos unpause",
+    ),
     (&["cd-insert", "cd-eject"], "a PVH guest has no CD drive; add a disk: chaos block-attach"),
     (
         &["vncviewer", "screenshot"],
@@ -50,6 +63,7 @@ const REASONS: &[(&[&str], &str)] = &[
             "psr-cmt-attach",
             "psr-cmt-detach",
             "psr-cmt-show",
+            "psr-cat-cbm-set",
             "psr-cat-set",
             "psr-cat-show",
             "psr-mba-set",
@@ -57,8 +71,12 @@ const REASONS: &[(&[&str], &str)] = &[
             "set-parameters",
             "get-parameters",
             "claims",
+            "xenstore-quota-get",
+            "xenstore-quota-set",
             "tmem-list",
             "tmem-freeable",
+            "tmem-freeze",
+            "tmem-thaw",
             "tmem-set",
             "tmem-shared-auth",
         ],

@@ -96,7 +96,8 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
     let name = name(reader);
     let asked_console = console(reader);
     let console = asked_console.unwrap_or(true);
-    let mut extras = extras::build(reader, memory, vcpus, is_pv);
+    let on_crash = reader.action("on_crash", Action::Destroy);
+    let mut extras = extras::build(reader, memory, vcpus, is_pv, on_crash);
     let bootloader = extras.as_mut().and_then(|extras| extras.bootloader.as_deref_mut());
     let (kernel, ramdisk, cmdline) = match bootloader {
         Some(bootloader) => {
@@ -134,7 +135,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
         },
         on_poweroff: reader.action("on_poweroff", Action::Destroy),
         on_reboot: reader.action("on_reboot", Action::Restart),
-        on_crash: reader.action("on_crash", Action::Destroy),
+        on_crash,
         extras,
     }
 }

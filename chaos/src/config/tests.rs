@@ -103,7 +103,10 @@ fn every_supported_key_has_its_effect() {
             on_poweroff: Action::Preserve,
             on_reboot: Action::Destroy,
             on_crash: Action::RenameRestart,
-            extras: None,
+            extras: Some(Box::new(Extras {
+                on_watchdog: Some(Action::Destroy),
+                ..Extras::default()
+            })),
         }
     );
 }
@@ -250,8 +253,9 @@ fn disks_have_names_of_their_own_and_room_beside_the_other_devices() {
     let disks: Vec<_> = parsed.config.disks.iter().map(|disk| (disk.id, disk.read_only)).collect();
     assert_eq!(disks, [(22 << 8, true), (51728, false)]);
     let shown: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
-    let warning = "x.cfg:4:33: a CD drive without a medium has no effect, because chaos inserts none \
-                   later; remove it, or name an image";
+    let warning = "x.cfg:4:33: a CD drive without a medium has no effect: a PVH guest has no CD drive, \
+                   into which a CD could be inserted later; remove it, or name an image, which the \
+                   guest has as a disk";
     assert_eq!(shown, [warning]);
     let drive = parse_disk_arguments(&[",hdc:cdrom,r".to_owned()]).unwrap_err().to_string();
     assert!(drive.contains("the target is missing"), "{drive}");

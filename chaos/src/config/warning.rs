@@ -59,8 +59,8 @@ pub enum WarningKind {
     },
     /// A disk is a CD drive without a medium.
     #[error(
-        "a CD drive without a medium has no effect, because chaos inserts none later; remove it, or \
-         name an image"
+        "a CD drive without a medium has no effect: a PVH guest has no CD drive, into which a CD could be \
+         inserted later; remove it, or name an image, which the guest has as a disk"
     )]
     EmptyDrive,
     /// The value of `console=` is not one of chaos.

@@ -12,6 +12,7 @@ use crate::announce::Announce;
 use crate::config::check_name;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
+use crate::records::RecordError;
 
 /// Renames a guest. It may run meanwhile, and keeps its domid, addresses and connections.
 ///
@@ -19,8 +20,8 @@ use crate::hypervisor::Hypervisor;
 /// it, which the next guest of that name takes.
 ///
 /// # Errors
-/// There is no such guest, the name cannot be one or is in use, or another process is changing the
-/// guest's record.
+/// There is no such guest, the name cannot be one or is in use, also by another toolstack's domain, or
+/// another process is changing the guest's record.
 pub fn rename<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
@@ -40,6 +41,10 @@ pub fn rename<H: Hypervisor>(
     }
     if host.records.restarts()?.iter().any(|pending| pending == new) {
         return Err(LifecycleError::NamePending { name: new.to_owned() });
+    }
+    // As xl, which finds this guest by its name, too.
+    if let Some(domid) = named(host, new)? {
+        return Err(RecordError::NameInUse { name: new.to_owned(), domid }.into());
     }
     let name = Name::reserve(host, new, guest.domid, None)?;
     let id = DomainIdentity { domid: guest.domid, handle: record.handle };

@@ -13,6 +13,8 @@ mod pool;
 mod refusals;
 mod scripts;
 mod vcpus;
+mod xl_forms;
+mod xl_guest_verbs;
 mod xl_keys;
 mod xl_verbs;
 

@@ -35,6 +35,7 @@ fn vcpus_are_listed_and_pinned_as_by_xl() {
     let listed = assert_same(&["vcpu-list", "noop"]);
     assert_eq!(assert_same(&["vcpu-list", &number]), listed);
     assert_same(&["vcpu-list", "noop", &number]);
+    assert_eq!(chaos(&["vcpu-list", "--xl", "noop"]).ok(), listed);
     let (ours, theirs) = (chaos(&["vcpu-list"]).ok(), xl(&["vcpu-list"]));
     assert_eq!(ours.lines().count(), theirs.lines().count(), "{ours}{theirs}");
     assert_eq!(dom0_lines(&ours), dom0_lines(&theirs));
@@ -182,7 +183,8 @@ fn the_machine_is_described_as_by_xl() {
         assert_eq!(fixed_lines(&ours), fixed_lines(&theirs), "{args:?}");
         assert!(fixed_lines(&ours).len() > 30, "{ours}");
     }
-    let ours = chaos(&["info", "-n"]).ok();
+    let ours = chaos(&["info", "--xl", "-n"]).ok();
+    assert_eq!(fixed_lines(&ours), fixed_lines(&xl(&["info", "-n"])));
     assert!(ours.contains("device topology        :\n"), "{ours}");
     for name in ["nr_cpus", "xen_m", "total_memory", "virt_caps", "nothing"] {
         assert_same(&["info", name]);

@@ -174,6 +174,12 @@ fn lost(error: io::Error) -> StoreError {
 pub struct Link(RefCell<Option<Connection>>);
 
 impl Link {
+    /// Returns one whose connection is open already.
+    #[cfg(test)]
+    pub(crate) fn over(connection: Connection) -> Self {
+        Self(RefCell::new(Some(connection)))
+    }
+
     /// Calls `action` with the connection. After an error it is closed, and the next call opens a
     /// new one.
     ///
@@ -192,14 +198,14 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     use super::*;
 
     /// Returns a connection to a xenstored that has sent these messages already.
-    fn connection(messages: &[(Kind, &[u8])]) -> (Connection, UnixStream) {
+    pub(crate) fn connection(messages: &[(Kind, &[u8])]) -> (Connection, UnixStream) {
         let (here, mut there) = UnixStream::pair().unwrap();
         for (kind, payload) in messages {
             for word in [*kind as u32, 0, 0, u32::try_from(payload.len()).unwrap()] {

@@ -7,6 +7,7 @@ use xen::units::{DomainHandle, KiB};
 
 use super::bootloader;
 use super::{Affinity, Extras, Limits, SHIM_CMDLINE, Shim, TimerMode, TscMode};
+use crate::config::Action;
 use crate::config::domain::MAX_COMMAND_LINE;
 use crate::config::number::{BLANKS, parse_number};
 use crate::config::problem::ConfigProblem;
@@ -15,12 +16,14 @@ use crate::config::value::{Atom, Kind, Value};
 use crate::cpu_list::CpuList;
 
 /// Returns the extras of a guest with these values of `memory=` and `vcpus=`; `None` if the config
-/// says nothing of this kind. `is_pv` says whether its kernel is a PV kernel.
+/// says nothing of this kind. `is_pv` says whether its kernel is a PV kernel, and `on_crash` is the value of
+/// `on_crash=`.
 pub(in crate::config) fn build(
     reader: &mut Reader<'_>,
     memory: KiB,
     vcpus: u32,
     is_pv: bool,
+    on_crash: Action,
 ) -> Option<Box<Extras>> {
     let mut limits = limits(reader, memory, vcpus);
     let driver_domain = is_set(reader, "driver_domain");
@@ -42,7 +45,10 @@ pub(in crate::config) fn build(
         time_offset: time_offset(reader).unwrap_or(0),
         localtime: is_set(reader, "localtime"),
         driver_domain,
-        on_watchdog: reader.optional_action("on_watchdog"),
+        // As in xl, `on_crash=` says nothing of the watchdog.
+        on_watchdog: reader
+            .optional_action("on_watchdog")
+            .or((on_crash != Action::Destroy).then_some(Action::Destroy)),
         on_soft_reset: match reader.peek("on_soft_reset") {
             // xl's default.
             Some("soft-reset") => None,

@@ -47,7 +47,7 @@ pub struct Extras {
     pub localtime: bool,
     /// `driver_domain=1`: whether it gets the nodes in XenStore that a driver domain needs.
     pub driver_domain: bool,
-    /// `on_watchdog=`; `None` means as `on_crash=`.
+    /// `on_watchdog=`; `None` means as `on_crash=`, and a config that says nothing means `Destroy`.
     pub on_watchdog: Option<Action>,
     /// `on_soft_reset=`; `None` means as `on_reboot=`.
     pub on_soft_reset: Option<Action>,

@@ -204,9 +204,10 @@ fn names_have_the_numbers_that_xl_accepts() {
 }
 
 #[test]
-fn an_action_that_is_not_set_is_that_of_a_similar_end() {
+fn an_action_that_is_not_set_has_its_default() {
     let config = config("on_crash='preserve'\non_reboot='destroy'\non_soft_reset='soft-reset'");
-    assert_eq!(config.on_watchdog(), Action::Preserve);
+    // As in xl.
+    assert_eq!(config.on_watchdog(), Action::Destroy);
     assert_eq!(config.on_soft_reset(), Action::Destroy);
     assert_eq!(
         super::super::parse_str("x", BASE, &[], true).unwrap().config.on_soft_reset(),

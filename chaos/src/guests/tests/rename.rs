@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+use std::rc::Rc;
+
 use xen::units::{DomId, DomainHandle};
+use xenstore::Kind;
 
 use super::{Bed, config, config_without_devices};
+use crate::clients::xenstored::Link;
+use crate::clients::xenstored::tests::connection;
 use crate::failure::FailureClass;
 use crate::guests::{LifecycleError, domid_of, name_of, rename, resolve};
 use crate::records::RecordError;
@@ -57,6 +62,26 @@ fn a_name_that_cannot_be_given_leaves_the_guest_as_it_is() {
     drop(lock);
     bed.xen().remove(DomId(1));
     assert!(domid_of(&bed.host, "a").is_err());
+}
+
+#[test]
+fn the_name_of_another_toolstacks_domain_is_not_given_to_a_guest() {
+    let mut bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    bed.xen().add(DomId(5), DomainHandle([7; 16]));
+    for (name, is_given) in [("by-xl", false), ("other", true)] {
+        // The name of domain 5, and no time at which it has started.
+        let answers: [(Kind, &[u8]); 2] = [(Kind::Read, b"by-xl"), (Kind::Error, b"ENOENT\0")];
+        let (connection, _xenstored) = connection(&answers);
+        bed.host.xenstored = Rc::new(Link::over(connection));
+        match rename(&bed.host, "a", name) {
+            Err(LifecycleError::Record(RecordError::NameInUse { domid: DomId(5), .. })) => {
+                assert!(!is_given, "{name}");
+            }
+            renamed => assert!(renamed.is_ok() && is_given, "{name}: {renamed:?}"),
+        }
+        assert_eq!(name_of(&bed.host, 1).unwrap(), if is_given { name } else { "a" });
+    }
 }
 
 #[test]

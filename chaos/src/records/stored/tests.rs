@@ -122,7 +122,9 @@ fn with_noxs(more: &str) -> Record {
 }
 
 fn with_xenstore(vif: &str, more: &str) -> Record {
-    let config = config(&format!("{vif}store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n{more}"));
+    let mut config = config(&format!("{vif}store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n{more}"));
+    // These were written when a config without on_watchdog= meant on_crash=.
+    config.extras.as_mut().expect("it has some").on_watchdog = None;
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
