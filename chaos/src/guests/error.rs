@@ -278,11 +278,14 @@ pub enum LifecycleError {
     },
     /// The guest did not answer in time, because it is paused.
     #[error(
-        "guest {name} has not answered, because it is paused; let it run: chaos unpause {name}"
+        "guest {name} has not answered within {} s, because it is paused; let it run: chaos unpause {name}",
+        after.as_secs_f32()
     )]
     IsPaused {
         /// The guest.
         name: String,
+        /// How long chaos waited.
+        after: Duration,
     },
     /// The guest has ended, so nothing can be asked of it.
     #[error("guest {name} {} already; chaos destroy {name} removes it", ended(*.state))]

@@ -51,10 +51,10 @@ pub fn shutdown<H: Hypervisor>(
     let guest = resolve(host, target)?;
     let domid = guest.domid;
     shut_down(host, guest, target, options).map_err(|error| match error {
-        LifecycleError::TimedOut { name, .. }
+        LifecycleError::TimedOut { name, after, .. }
             if examine(host, domid).is_ok_and(|now| now.state() == GuestState::Paused) =>
         {
-            LifecycleError::IsPaused { name }
+            LifecycleError::IsPaused { name, after }
         }
         error => error,
     })
