@@ -80,7 +80,7 @@ fn a_disk_that_cannot_be_used_is_named() {
     bed.assert_nothing_left("after the refusal");
     create("/dev/null,raw,xvda").refused(2, &["/dev/null", "block device"]);
     bed.assert_nothing_left("after the refusal");
-    create("/a.img,qcow2,xvda").refused_config(&["qcow2", "raw"]);
+    create("/a.img,vmdk,xvda").refused_config(&["vmdk", "raw"]);
     bed.assert_nothing_left("after the refusal");
     // The same without XenStore.
     let disk = "disk=['/a.img,raw,xvda']";

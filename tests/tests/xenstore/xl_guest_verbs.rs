@@ -132,10 +132,10 @@ fn a_guest_is_paused_renamed_and_destroyed_as_by_xl() {
         run(program, &[verb, "noop"]).ok();
         assert_eq!(is_paused(), paused, "{program} {verb}");
     }
-    // Xen refuses once more, which xl ignores.
+    // Once more, which Xen refuses and both ignore.
     xl(&["unpause", "noop"]);
-    let refused = chaos(&["unpause", "noop"]);
-    assert!(refused.code == Some(1) && !is_paused(), "{refused:?}");
+    chaos(&["unpause", "noop"]).ok();
+    assert!(!is_paused());
 
     let number = guest.domid.to_string();
     chaos(&["rename", "noop", "other"]).ok();

@@ -154,7 +154,7 @@ fn disk_of_chaos(disk: &Value) -> Value {
         "vdev": disk["vdev"],
         "target": disk["target"],
         "read_only": disk["read_only"],
-        "format": "raw",
+        "format": disk["format"],
     })
 }
 
