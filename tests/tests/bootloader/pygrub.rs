@@ -144,8 +144,9 @@ fn a_kernel_is_found_in_an_image_at_the_create_and_at_a_restart() {
     let guest = Guest::create(&config, &[&disk]);
     for _ in 0..2 {
         assert!(!Guest::ask(DAYTIME, b"", b"").is_empty(), "daytime does not answer");
-        chaos(&["reboot", "-w", "web"]).ok();
-        chaosd.wait_for_log("web rebooted and is domain");
+        let outcome = chaos(&["reboot", "-w", "--json", "web"]).json();
+        let next = outcome["domid"].as_u64().expect("a number") + 1;
+        chaosd.wait_for_log(&format!("web rebooted and is domain {next}"));
         assert_eq!((connected_nbds().len(), qemu_nbds().len()), (1, 1));
     }
     // The guest that runs has locked its image.
